@@ -1,0 +1,126 @@
+//! What a server can be told, as it is meant: durations are durations, addresses are
+//! addresses, and every bound was checked. `cli/serve.rs` makes one from flags,
+//! `LEASEHOLD_*` variables and the TOML file, in that precedence.
+
+use std::{net::SocketAddr, time::Duration};
+
+/// The settings of one server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// How leases behave.
+    pub leases: LeaseConfig,
+    /// How the registry is seen from outside.
+    pub http: HttpConfig,
+    /// What a connection may take.
+    pub limits: ConnectionLimits,
+    /// How long a drain waits for connections to end before it cuts them.
+    pub drain_timeout: Duration,
+    /// How many bytes of history are kept for watchers that resume.
+    pub history_bytes: usize,
+}
+
+/// How leases behave.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LeaseConfig {
+    /// Granted when a registration wishes none; whole seconds.
+    pub default_ttl: Duration,
+    /// The least that is granted; whole seconds, at least one.
+    pub min_ttl: Duration,
+    /// The most that is granted; whole seconds, at most 24 h.
+    pub max_ttl: Duration,
+    /// How long a registration outlives the drop of its stream when it does not say.
+    pub drop_grace: Duration,
+    /// How long a lapsed lease can be revived.
+    pub revive_window: Duration,
+    /// What a second registration of the same client-sent id means.
+    pub duplicate_id: DuplicateId,
+    /// Whether renewing, updating and deregistering need the lease token.
+    pub require_lease_token: bool,
+    /// Whether expiries that come all at once are spread over a further TTL.
+    pub mass_expiry_brake: bool,
+}
+
+/// What a second registration of the same client-sent id means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DuplicateId {
+    /// Another replica.
+    #[default]
+    Replica,
+    /// The newest takes the older one's place.
+    Replace,
+}
+
+/// How the registry is seen from outside.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HttpConfig {
+    /// Scheme and authority that `ping_url` starts with, `https://registry.example`;
+    /// else those of the request.
+    pub public_url: Option<String>,
+    /// Hosts that requests may name beside the ones always allowed; without port.
+    pub allowed_hosts: Vec<String>,
+    /// A path before every JSON path, `/v2`; empty or without a slash at its end.
+    pub prefix: String,
+}
+
+/// What a connection may take.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConnectionLimits {
+    /// Open at once; more wait in the kernel's backlog.
+    pub max_connections: usize,
+    /// From accept to the first bytes that tell HTTP/1 from HTTP/2.
+    pub handshake_timeout: Duration,
+    /// For a request's headers, from its first byte, and for an idle HTTP/1 connection.
+    pub header_timeout: Duration,
+    /// For the body of a request that is no stream.
+    pub body_timeout: Duration,
+    /// Streams open at once on one HTTP/2 connection.
+    pub max_streams: u32,
+    /// How often an HTTP/2 connection is asked whether it lives.
+    pub keepalive_interval: Duration,
+    /// How long it may take to answer.
+    pub keepalive_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9000)),
+            leases: LeaseConfig::default(),
+            http: HttpConfig::default(),
+            limits: ConnectionLimits::default(),
+            drain_timeout: Duration::from_secs(10),
+            history_bytes: 64 << 20,
+        }
+    }
+}
+
+impl Default for LeaseConfig {
+    fn default() -> Self {
+        Self {
+            default_ttl: Duration::from_secs(30),
+            min_ttl: Duration::from_secs(1),
+            max_ttl: Duration::from_secs(24 * 3600),
+            drop_grace: Duration::ZERO,
+            revive_window: Duration::from_secs(600),
+            duplicate_id: DuplicateId::Replica,
+            require_lease_token: false,
+            mass_expiry_brake: true,
+        }
+    }
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            max_connections: 10_000,
+            handshake_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(20),
+            max_streams: 1_000,
+            keepalive_interval: Duration::from_secs(4),
+            keepalive_timeout: Duration::from_secs(4),
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! leasehold, a service registry.
+pub mod call;
+pub mod config;
+pub mod proto;
