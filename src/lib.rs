@@ -1,5 +1,6 @@
 //! leasehold, a service registry.
 pub mod call;
+pub mod catalog;
 pub mod config;
 pub mod lease;
 pub mod proto;
