@@ -2,6 +2,7 @@
 pub mod call;
 pub mod catalog;
 pub mod config;
+pub mod engine;
 pub mod lease;
 pub mod proto;
 pub mod types;

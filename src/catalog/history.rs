@@ -1,6 +1,6 @@
 //! The recent commits, bounded in bytes, and how a cursor reads them.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use crate::types::{Filter, Revision};
 
@@ -35,7 +35,7 @@ pub enum Since {
 
 #[derive(Debug)]
 pub(super) struct History {
-    commits: VecDeque<(Commit, usize)>,
+    commits: VecDeque<(Arc<Commit>, usize)>,
     bytes: usize,
     capacity: usize,
     evicted: Evicted,
@@ -54,7 +54,7 @@ impl History {
         }
     }
 
-    pub(super) fn push(&mut self, commit: Commit) {
+    pub(super) fn push(&mut self, commit: Arc<Commit>) {
         let bytes = commit.bytes();
         self.bytes += bytes;
         self.commits.push_back((commit, bytes));

@@ -55,7 +55,7 @@ impl Catalog {
     }
 
     /// Takes the next commit in. Commits come in the order of their revisions.
-    pub fn publish(&mut self, commit: Commit) {
+    pub fn publish(&mut self, commit: Arc<Commit>) {
         debug_assert!(commit.revision > self.revision, "revisions rise");
         for change in &commit.changes {
             match &change.after {
