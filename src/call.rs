@@ -28,8 +28,19 @@ pub struct Caller {
     /// The request's own authority (`host[:port]`), checked against the Host rule. Empty
     /// only on the health paths, which answer without one.
     pub authority: String,
+    /// Which door it came in by.
+    pub door: Door,
     /// The connection it came over.
     pub connection: Arc<Connection>,
+}
+
+/// The doors to the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// gRPC itself, whose clients take 4 MiB a message unless told otherwise.
+    Grpc,
+    /// HTTP and JSON.
+    Json,
 }
 
 /// Whose doing the end of a stream was.

@@ -1,4 +1,5 @@
 //! leasehold, a service registry.
+pub mod api;
 pub mod call;
 pub mod catalog;
 pub mod config;

@@ -2,7 +2,12 @@
 
 use crate::types::{LeaseId, LeaseTimes, Moment, Ttl};
 
-use super::{brake::Brake, stall::Stalls, stream::{Loss, Stream}, wheel::Wheel};
+use super::{
+    brake::Brake,
+    stall::Stalls,
+    stream::{Loss, Stream},
+    wheel::Wheel,
+};
 
 /// All leases, live ones and ended ones that are still remembered.
 #[derive(Debug)]

@@ -143,13 +143,7 @@ impl Book {
 
     /// Where the newest registration of a client-sent id takes the older one's place, it
     /// does so now.
-    fn take_client_id(
-        &mut self,
-        handle: Handle,
-        client_id: Option<Arc<str>>,
-        now: Now,
-        draft: &mut Draft,
-    ) {
+    fn take_client_id(&mut self, handle: Handle, client_id: Option<Arc<str>>, now: Now, draft: &mut Draft) {
         if self.rules.duplicate_id != DuplicateId::Replace {
             return;
         }
