@@ -6,4 +6,5 @@ pub mod config;
 pub mod engine;
 pub mod lease;
 pub mod proto;
+pub mod transport;
 pub mod types;
