@@ -12,7 +12,7 @@ use super::{
     Handler, Origin,
     host::{HostRule, Refusal},
 };
-use crate::call::Caller;
+use crate::call::{Caller, Door};
 
 /// Dispatches between the gRPC services and one handler for everything else. Both find a
 /// [`Caller`] in the request's extensions.
@@ -67,6 +67,7 @@ where
             peer: origin.peer,
             scheme: origin.scheme,
             authority,
+            door: if is_grpc { Door::Grpc } else { Door::Json },
             connection: origin.connection,
         });
         if !is_grpc {
