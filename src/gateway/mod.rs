@@ -18,6 +18,8 @@ mod param;
 mod query;
 mod route;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::{error::Error, fmt, sync::Arc};
 
