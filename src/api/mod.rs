@@ -12,7 +12,7 @@ mod watch;
 use std::sync::Arc;
 
 use tonic::service::Routes;
-use tonic_health::{pb::health_server::HealthServer, server::HealthService};
+use tonic_health::pb::health_server::{Health, HealthServer};
 
 use crate::{
     config::{HttpConfig, LeaseConfig},
@@ -40,7 +40,7 @@ impl Registry {
     /// This service with health and both versions of reflection, ready to be called.
     pub fn routes(
         self,
-        health: HealthServer<HealthService>,
+        health: HealthServer<impl Health>,
     ) -> Result<Routes, tonic_reflection::server::Error> {
         let reflection = || {
             tonic_reflection::server::Builder::configure()
