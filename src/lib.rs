@@ -6,6 +6,7 @@ pub mod config;
 pub mod engine;
 pub mod gateway;
 pub mod lease;
+pub mod metrics;
 pub mod proto;
 pub mod server;
 pub mod transport;

@@ -19,6 +19,7 @@ use crate::{
     config::Config,
     engine::{Engine, embedded::Embedded},
     gateway::{self, Gateway, Options},
+    metrics::{self, Metrics},
     proto::{FILE_DESCRIPTOR_SET, SERVICE_NAME},
     transport::{Front, HostRule, Server},
 };
@@ -45,13 +46,18 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     let listen = listener.local_addr().map_err(Error::Listener)?;
-    let engine: Arc<dyn Engine> = Arc::new(Embedded::start(&config.leases, config.history_bytes));
+    let metrics = Arc::new(Metrics::default());
+    let engine: Arc<dyn Engine> = {
+        let metrics = Arc::clone(&metrics);
+        Arc::new(Embedded::start(&config.leases, config.history_bytes, metrics))
+    };
 
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_service_status(SERVICE_NAME, tonic_health::ServingStatus::Serving).await;
-    let routes = Registry::new(Arc::clone(&engine), config.http.clone(), &config.leases)
-        .routes(health)
-        .map_err(Error::Reflection)?;
+    let routes =
+        Registry::new(Arc::clone(&engine), config.http.clone(), &config.leases, Arc::clone(&metrics))
+            .routes(health)
+            .map_err(Error::Reflection)?;
     let options = Options {
         prefix: config.http.prefix.clone(),
         max_body: MAX_MESSAGE,
@@ -64,7 +70,7 @@ pub async fn run(
     };
     let gateway =
         Gateway::new(FILE_DESCRIPTOR_SET, SERVICE_NAME, routes.clone(), options).map_err(Error::Gateway)?;
-    let health = Health { serving: Arc::new(AtomicBool::new(true)), engine: Arc::clone(&engine) };
+    let health = Status { serving: Arc::new(AtomicBool::new(true)), engine: Arc::clone(&engine), metrics };
 
     let json = {
         let health = health.clone();
@@ -106,21 +112,23 @@ fn hint(method: &Method, path: &str) -> Option<String> {
     })
 }
 
-/// The health paths for those who do not speak gRPC.
+/// The paths that tell how the server fares, for those who do not speak gRPC.
 #[derive(Clone)]
-struct Health {
+struct Status {
     serving: Arc<AtomicBool>,
     engine: Arc<dyn Engine>,
+    metrics: Arc<Metrics>,
 }
 
-impl Health {
-    /// The answer, if the request is for one of the health paths.
+impl Status {
+    /// The answer, if the request is for one of these paths.
     fn answer(&self, request: &Request<Body>) -> Option<Response<Body>> {
         let is_get = request.method() == Method::GET;
         match request.uri().path() {
             "/health" if is_get || request.method() == Method::HEAD => Some(self.health(is_get)),
             "/healthz" if is_get => Some(self.healthz(request.uri().query().unwrap_or_default())),
-            "/health" | "/healthz" => {
+            "/metrics" if is_get => Some(self.metrics()),
+            "/health" | "/healthz" | "/metrics" => {
                 Some(gateway::error_response(Code::Unimplemented, "Method Not Allowed"))
             }
             _ => None,
@@ -143,6 +151,15 @@ impl Health {
         respond(status, if with_body { body.to_string() } else { String::new() })
     }
 
+    fn metrics(&self) -> Response<Body> {
+        let (instances, revision) = {
+            let catalog = self.engine.view().read();
+            (catalog.len(), catalog.revision().0)
+        };
+        let text = self.metrics.render(instances, revision);
+        respond_with(StatusCode::OK, metrics::CONTENT_TYPE, text)
+    }
+
     /// As gRPC-gateway answers for the gRPC health service.
     fn healthz(&self, query: &str) -> Response<Body> {
         let service = query.split('&').find_map(|pair| pair.strip_prefix("service=")).unwrap_or_default();
@@ -157,8 +174,12 @@ impl Health {
 }
 
 fn respond(status: StatusCode, body: String) -> Response<Body> {
+    respond_with(status, "application/json", body)
+}
+
+fn respond_with(status: StatusCode, content_type: &'static str, body: String) -> Response<Body> {
     let mut response = Response::new(Body::new(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }

@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use crate::{
     call::{Caller, EndCause},
     engine::{Beat, Engine, Loss, Refusal, StreamEnd, StreamId, TokenHash, embedded::hash_token},
+    metrics::Open,
     proto::{
         self,
         keep_alive_response::{Lost, lost::Reason},
@@ -39,7 +40,9 @@ impl Registry {
         let engine = Arc::clone(&self.engine);
         let stream = engine.open_stream();
         let spread = Spread::new();
-        let keeper = Keeper { engine, stream, caller, out, waiting: None, unsaid: Vec::new(), spread };
+        let open = Open::of(&self.metrics.keepalive_streams);
+        let keeper =
+            Keeper { engine, stream, caller, out, waiting: None, unsaid: Vec::new(), spread, _open: open };
         tokio::spawn(keeper.run(beats));
         ReceiverStream::new(answers)
     }
@@ -55,6 +58,7 @@ struct Keeper {
     /// Losses that the last answer had no room for.
     unsaid: Vec<Lost>,
     spread: Spread,
+    _open: Open,
 }
 
 /// How reading ended.

@@ -17,6 +17,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use crate::{
     config::{HttpConfig, LeaseConfig},
     engine::Engine,
+    metrics::Metrics,
     proto::{FILE_DESCRIPTOR_SET, registry_server::RegistryServer},
 };
 
@@ -29,12 +30,19 @@ pub struct Registry {
     engine: Arc<dyn Engine>,
     http: Arc<HttpConfig>,
     require_lease_token: bool,
+    metrics: Arc<Metrics>,
 }
 
 impl Registry {
     /// A service over this engine.
-    pub fn new(engine: Arc<dyn Engine>, http: HttpConfig, leases: &LeaseConfig) -> Self {
-        Self { engine, http: Arc::new(http), require_lease_token: leases.require_lease_token }
+    pub fn new(
+        engine: Arc<dyn Engine>,
+        http: HttpConfig,
+        leases: &LeaseConfig,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let require_lease_token = leases.require_lease_token;
+        Self { engine, http: Arc::new(http), require_lease_token, metrics }
     }
 
     /// This service with health and both versions of reflection, ready to be called.

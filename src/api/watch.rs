@@ -17,6 +17,7 @@ use crate::{
     call::Connection,
     catalog::{Cursor, Delta, Since, Snapshot},
     engine::{Engine, SnapshotError},
+    metrics::Open,
     proto::{self, watch_response::Type},
     types::{Epoch, Filter, Instance, Revision},
 };
@@ -64,6 +65,7 @@ impl Registry {
             out,
             cursor: None,
             bookmark,
+            _open: Open::of(&self.metrics.watchers),
         };
         tokio::spawn(watcher.run(resume, connection));
         Ok(ReceiverStream::new(messages))
@@ -81,6 +83,7 @@ struct Watcher {
     /// Up to where the client has been told; none before its snapshot.
     cursor: Option<Cursor>,
     bookmark: Duration,
+    _open: Open,
 }
 
 /// Why a watch ends: in all cases the client may resume.

@@ -29,6 +29,7 @@ use crate::{
     catalog::Catalog,
     config::LeaseConfig,
     lease::{Beat, Leases, Rules, Standing, StreamEnd, StreamId},
+    metrics::Metrics,
     types::{Epoch, LeaseId, LeaseTimes, Moment, Target, WallTime},
 };
 
@@ -53,12 +54,13 @@ struct Shared {
     book: Mutex<Book>,
     view: View,
     clock: Clock,
+    metrics: Arc<Metrics>,
 }
 
 impl Embedded {
     /// Starts an empty registry and its writer, on the current tokio runtime. The writer
     /// ends when the engine is dropped.
-    pub fn start(config: &LeaseConfig, history_bytes: usize) -> Self {
+    pub fn start(config: &LeaseConfig, history_bytes: usize, metrics: Arc<Metrics>) -> Self {
         let rules = BookRules {
             default_ttl: config.default_ttl.as_secs() as u32,
             min_ttl: config.min_ttl.as_secs() as u32,
@@ -77,6 +79,7 @@ impl Embedded {
             book: Mutex::new(Book::new(rules, leases)),
             view: View::new(Catalog::new(epoch, history_bytes)),
             clock: Clock::start(),
+            metrics,
         });
         let (queue, commands) = mpsc::unbounded_channel();
         tokio::spawn(Writer::new(Arc::clone(&shared), commands).run());
@@ -103,6 +106,7 @@ impl Shared {
         let mut book = self.book.lock();
         let now = self.clock.now();
         if let Some(gap) = book.leases.notice(now) {
+            self.metrics.stalls.inc();
             warn!(
                 gap_ms = gap / 1000,
                 "stalled: deadlines shift, streams that end within 10 s expire nobody"

@@ -97,6 +97,7 @@ impl Writer {
             answer.send();
         }
         for commit in &commits {
+            commit.changes.iter().for_each(|change| self.shared.metrics.count(change));
             log(commit);
         }
         wait
