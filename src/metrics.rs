@@ -8,7 +8,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::catalog::{Change, Kind, Reason};
+use crate::catalog::Change;
 
 /// The content type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -63,7 +63,7 @@ impl Default for Metrics {
 impl Metrics {
     /// Counts a committed change.
     pub fn count(&self, change: &Change) {
-        let labels = ChangeLabels { kind: kind(change.kind), reason: reason(change.reason) };
+        let labels = ChangeLabels { kind: change.kind.name(), reason: change.reason.name() };
         self.changes.get_or_create(&labels).inc();
         if change.braked {
             self.braked.inc();
@@ -99,35 +99,13 @@ impl Drop for Open {
     }
 }
 
-fn kind(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Registered => "registered",
-        Kind::Updated => "updated",
-        Kind::Suspect => "suspect",
-        Kind::Deregistered => "deregistered",
-        Kind::Expired => "expired",
-    }
-}
-
-fn reason(reason: Reason) -> &'static str {
-    match reason {
-        Reason::New => "new",
-        Reason::Content => "content",
-        Reason::Revived => "revived",
-        Reason::Recovered => "recovered",
-        Reason::Replaced => "replaced",
-        Reason::Client => "client",
-        Reason::TtlLapsed => "ttl_lapsed",
-        Reason::StreamDropped => "stream_dropped",
-        Reason::EnteredFilter => "entered_filter",
-        Reason::LeftFilter => "left_filter",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{LeaseTimes, Moment};
+    use crate::{
+        catalog::{Kind, Reason},
+        types::{LeaseTimes, Moment},
+    };
 
     #[test]
     fn what_was_counted_is_told() {

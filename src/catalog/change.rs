@@ -44,6 +44,37 @@ pub enum Reason {
     LeftFilter,
 }
 
+impl Kind {
+    /// Its name in logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Registered => "registered",
+            Self::Updated => "updated",
+            Self::Suspect => "suspect",
+            Self::Deregistered => "deregistered",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+impl Reason {
+    /// Its name in logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Content => "content",
+            Self::Revived => "revived",
+            Self::Recovered => "recovered",
+            Self::Replaced => "replaced",
+            Self::Client => "client",
+            Self::TtlLapsed => "ttl_lapsed",
+            Self::StreamDropped => "stream_dropped",
+            Self::EnteredFilter => "entered_filter",
+            Self::LeftFilter => "left_filter",
+        }
+    }
+}
+
 /// One change of one instance.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {

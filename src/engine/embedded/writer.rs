@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
 use crate::{
-    catalog::{Change, Commit, Kind},
+    catalog::{Commit, Kind},
     lease::{StreamEnd, StreamId},
     types::{LeaseId, Moment, Target},
 };
@@ -148,25 +148,13 @@ impl Answer {
 /// One line for each change.
 fn log(commit: &Commit) {
     for change in &commit.changes {
-        let Change { kind, reason, braked, .. } = change;
         let Some(instance) = change.instance() else { continue };
         let (id, service, url) = (instance.id, &instance.content.service, &instance.content.url);
-        let revision = commit.revision.0;
-        match kind {
-            Kind::Expired | Kind::Suspect => {
-                warn!(%id, %service, %url, revision, ?reason, braked, "{}", word(*kind));
-            }
-            _ => info!(%id, %service, %url, revision, ?reason, "{}", word(*kind)),
+        let (what, reason) = (change.kind.name(), change.reason.name());
+        let (revision, braked) = (commit.revision.0, change.braked);
+        match change.kind {
+            Kind::Expired | Kind::Suspect => warn!(%id, %service, %url, revision, reason, braked, "{what}"),
+            _ => info!(%id, %service, %url, revision, reason, "{what}"),
         }
-    }
-}
-
-fn word(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Registered => "registered",
-        Kind::Updated => "updated",
-        Kind::Suspect => "suspect",
-        Kind::Deregistered => "deregistered",
-        Kind::Expired => "expired",
     }
 }
