@@ -1,5 +1,5 @@
 //! What a server can be told, as it is meant: durations are durations, addresses are
-//! addresses, and every bound was checked. `cli/serve.rs` makes one from flags,
+//! addresses, and every bound was checked. `cli/settings/` makes one from flags,
 //! `LEASEHOLD_*` variables and the TOML file, in that precedence.
 
 use std::{net::SocketAddr, time::Duration};

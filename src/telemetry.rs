@@ -3,7 +3,7 @@
 //! Lines go through a bounded queue to a thread of its own: when whoever reads stderr
 //! stalls, lines are dropped and the registry goes on.
 
-use std::{env, fmt, io, io::IsTerminal as _, str::FromStr};
+use std::{env, error::Error, fmt, io, io::IsTerminal as _, str::FromStr};
 
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
 use tracing_subscriber::EnvFilter;
@@ -40,18 +40,24 @@ pub struct LogFilter(String);
 #[derive(Debug)]
 pub struct Guard(#[expect(dead_code, reason = "held for its Drop")] WorkerGuard);
 
-/// Starts logging for the process. An error: it was started before.
-pub fn init(config: &LogConfig) -> anyhow::Result<Guard> {
+/// Why logging could not start: it was started before.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start logging")]
+pub struct InitError(#[source] Box<dyn Error + Send + Sync>);
+
+/// Starts logging for the process.
+pub fn init(config: &LogConfig) -> Result<Guard, InitError> {
     let (writer, guard) = NonBlocking::new(io::stderr());
     let terminal = io::stderr().is_terminal();
-    let log =
-        tracing_subscriber::fmt().with_writer(writer).with_env_filter(EnvFilter::try_new(&config.filter.0)?);
+    let log = tracing_subscriber::fmt()
+        .with_writer(writer)
+        .with_env_filter(EnvFilter::try_new(&config.filter.0).map_err(|error| InitError(error.into()))?);
     let started = if config.format.is_json(terminal) {
         log.json().flatten_event(true).try_init()
     } else {
         log.compact().with_ansi(terminal && colours_welcome()).try_init()
     };
-    started.map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))?;
+    started.map_err(InitError)?;
     Ok(Guard(guard))
 }
 

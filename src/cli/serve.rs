@@ -35,7 +35,7 @@ impl Serve {
     pub fn run(self) -> Result<(), Failure> {
         let file = self.config.as_deref().filter(|path| !path.as_os_str().is_empty());
         let settings = settings::resolve(&self.flags, file, |name| env::var_os(name))?;
-        let _log = telemetry::init(&settings.log)?;
+        let _log = telemetry::init(&settings.log).map_err(anyhow::Error::from)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
