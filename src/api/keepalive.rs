@@ -1,4 +1,4 @@
-//! KeepAlive: one task a stream reads beats and answers them. Reading never waits for
+//! `KeepAlive`: one task a stream reads beats and answers them. Reading never waits for
 //! the client to read: answers that find no room are merged.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};

@@ -43,7 +43,7 @@ pub trait Engine: Send + Sync + 'static {
     /// Ends one registration.
     async fn deregister(&self, target: Target, proof: Proof) -> Result<Departed, Refusal>;
 
-    /// Opens a KeepAlive stream with nothing attached. Whoever opens it ends it.
+    /// Opens a `KeepAlive` stream with nothing attached. Whoever opens it ends it.
     fn open_stream(&self) -> StreamId;
 
     /// Attaches leases to a stream and renews them; brings suspect and lapsed ones back.

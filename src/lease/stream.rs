@@ -1,4 +1,4 @@
-//! KeepAlive streams: which leases hang on which stream, and what becomes of them when
+//! `KeepAlive` streams: which leases hang on which stream, and what becomes of them when
 //! it ends.
 
 use std::collections::BTreeMap;

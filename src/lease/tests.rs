@@ -33,8 +33,8 @@ impl World {
             let wake = self.leases.next_wake().map_or(end, |at| at.0);
             self.now = Moment(wake.clamp(self.now.0 + 1, self.now.0 + 100 * MS).min(end));
             assert_eq!(self.leases.notice(self.now), None, "no stall was made");
-            let lapsed = self.leases.tick(self.now, self.now.plus_micros(100 * MS));
-            lapses.extend(lapsed.into_iter().map(|lapse| (self.now.0, lapse)));
+            let due = self.leases.tick(self.now, self.now.plus_micros(100 * MS));
+            lapses.extend(due.into_iter().map(|lapse| (self.now.0, lapse)));
         }
         lapses
     }

@@ -27,7 +27,7 @@ const TICK: u64 = 100;
 const WINDOW: u64 = 20_000;
 const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Step {
     Register { pair: usize, variant: u8, ttl: u32, grace: u64 },
     Renew { nth: usize },
@@ -307,9 +307,7 @@ impl Rig {
     /// What the writer does with a command: decide, tick, publish.
     fn write<T>(&mut self, f: impl FnOnce(&mut Book, Moment, &mut super::draft::Draft) -> T) -> T {
         let at = self.moment();
-        if self.book.leases.notice(at).is_some() {
-            panic!("only Stall makes stalls");
-        }
+        assert_eq!(self.book.leases.notice(at), None, "only Stall makes stalls");
         let mut draft = self.book.draft();
         let result = f(&mut self.book, at, &mut draft);
         draft.close();
@@ -357,6 +355,7 @@ impl Rig {
         self.ids.iter().rev().nth(nth).copied()
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm a step; each is short")]
     fn step(&mut self, step: Step) {
         let proof = Proof { token: None, peer: PEER };
         match step {
