@@ -38,7 +38,7 @@ impl Registry {
     ) -> ReceiverStream<Result<proto::KeepAliveResponse, Status>> {
         let (out, answers) = mpsc::channel(BUFFER);
         let engine = Arc::clone(&self.engine);
-        let stream = engine.open_stream();
+        let stream = engine.open_stream(caller.proxied);
         let spread = Spread::new();
         let open = Open::of(&self.metrics.keepalive_streams);
         let keeper =

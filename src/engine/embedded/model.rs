@@ -269,12 +269,11 @@ impl Rig {
             default_ttl: 30,
             min_ttl: 1,
             max_ttl: 86_400,
-            drop_grace: Duration::ZERO,
             duplicate_id: DuplicateId::Replica,
             require_token: false,
         };
-        let mut leases = Leases::new(Rules { window_micros: WINDOW * 1000, brake: true });
-        let streams = std::array::from_fn(|_| leases.open_stream());
+        let mut leases = Leases::new(Rules { window_micros: WINDOW * 1000, grace_micros: 0, brake: true });
+        let streams = std::array::from_fn(|_| leases.open_stream(false));
         let named = |name: &str| vec![ServiceName::fold(name).unwrap()];
         let label = BTreeMap::from([("tier".to_owned(), "1".to_owned())]);
         let filters = [
@@ -478,7 +477,7 @@ impl Rig {
                 let on = self.streams[stream];
                 self.write(|book, now, draft| book.end_stream(on, end, now, now, draft));
                 self.model.end_stream(stream, by_client, self.now);
-                self.streams[stream] = self.book.leases.open_stream();
+                self.streams[stream] = self.book.leases.open_stream(false);
             }
             Step::Wait { millis } => self.wait(millis),
             Step::Stall { millis } => {
