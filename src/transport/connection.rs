@@ -24,7 +24,7 @@ use tonic::body::Body;
 
 use super::{
     Handler, Origin,
-    body::{RequestBody, ResponseBody, is_own_goaway, panicked},
+    body::{RequestBody, ResponseBody, panicked},
     front,
     io::{Protocol, Sniffed, Socket, sniff},
     keepalive::KeepaliveTimer,
@@ -143,9 +143,6 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
         }
     };
     abandoned.0 = None;
-    if ended.as_ref().is_err_and(is_own_goaway) {
-        connection.record_goaway();
-    }
     ended
 }
 
