@@ -199,13 +199,16 @@ fn out_of_descriptors_the_server_waits_and_recovers() {
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("1 passed"), "{said}");
     // One line for the episode, however often accepting failed in it.
-    assert_eq!(said.matches("cannot accept connections").count(), 1, "{said}");
+    assert_eq!(said.matches("ERROR").count(), 1, "{said}");
+    let retries = said.matches("still cannot accept").count();
+    assert!((1..10).contains(&retries), "{retries} more tries in {DEADLINE:?}");
 }
 
 #[test]
 #[ignore = "for the test above"]
 fn descriptor_child() {
-    tracing_subscriber::fmt().with_writer(io::stdout).init();
+    let log = tracing_subscriber::fmt().with_writer(io::stdout).with_ansi(false);
+    log.with_max_level(tracing::Level::DEBUG).init();
     let rig = rig::start(ConnectionLimits::default());
     // Kept open, so that no descriptor comes free by its end.
     let mut first = raw(rig.addr, GET.as_bytes());
