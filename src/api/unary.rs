@@ -101,7 +101,7 @@ impl registry_server::Registry for Registry {
         request: Request<proto::ListRequest>,
     ) -> Result<Response<proto::ListResponse>, Status> {
         let caller = caller(request.extensions());
-        let answer = self.list_page(request.into_inner(), caller.door);
+        let answer = self.list_page(request.into_inner(), caller.door).await;
         answer.map(Response::new).map_err(log_refusal("List", &caller))
     }
 

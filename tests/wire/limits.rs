@@ -91,8 +91,9 @@ fn a_flood_of_faulty_streams_ends_the_connection() {
     let mut client = Client::connect(rig.addr);
     // A request without a method is malformed (RFC 9113, section 8.3.1).
     let faulty = block(&[(":scheme", "http"), (":path", "/")]);
-    let flood: Vec<_> =
-        (0..150).map(|n| Frame::new(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, faulty.clone())).collect();
+    let flood: Vec<_> = (0..1_200)
+        .map(|n| Frame::new(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, faulty.clone()))
+        .collect();
     client.send(&flood);
     let goaway = client.until("GOAWAY", |frame| frame.kind == GOAWAY);
     assert_eq!(goaway.code(), ENHANCE_YOUR_CALM);
