@@ -196,7 +196,7 @@ fn the_service_name_is_the_first_that_is_given_and_folded() {
         (json!({"service": "Front Door", "id": "x", "info": {"id": "y"}}), "front-door"),
         (json!({"id": "My_Service.v2", "info": {"id": "y", "display_name": "z"}}), "my_service.v2"),
         (json!({"info": {"id": "chap-ewars", "display_name": "z"}}), "chap-ewars"),
-        (json!({"info": {"display_name": "  Climate -- Data!  "}}), "climate-data"),
+        (json!({"info": {"display_name": "  Climate / Data!  "}}), "climate-data"),
         (json!({"info": {"id": 5, "display_name": "Number Id"}}), "number-id"),
         (json!({"info": {}}), "unknown"),
         (json!({}), "unknown"),

@@ -21,7 +21,7 @@ fn six_replicas(server: &Server) -> Vec<String> {
     let register = |(index, (service, tier, region))| {
         let body = json!({
             "service": service,
-            "url": format!("http://{service}:{index}"),
+            "url": format!("http://{service}:{}", index + 1),
             "labels": {"tier": tier, "region": region},
         });
         server.post_registration(&body)["id"].as_str().unwrap().to_owned()

@@ -7,7 +7,7 @@
 // Every test binary uses a part of this.
 #![allow(dead_code)]
 
-pub mod frames;
+pub mod h2raw;
 pub mod http;
 pub mod process;
 pub mod watch;
