@@ -1,7 +1,11 @@
 //! Accepting: socket options, and patience where accept fails. Out of descriptors, a loop
 //! that simply tried again would spin, and one that gave up would end the server.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
@@ -14,12 +18,17 @@ use tokio::{
 pub struct Acceptor {
     listener: TcpListener,
     backoff: Backoff,
+    last_failure: Option<Instant>,
 }
+
+/// Failures closer together than this are one episode, told once: at the limit, each
+/// connection that ends lets one more in before accepting fails again.
+const EPISODE: Duration = Duration::from_secs(30);
 
 impl Acceptor {
     /// Accepts from `listener`.
     pub fn new(listener: TcpListener) -> Self {
-        Self { listener, backoff: Backoff::default() }
+        Self { listener, backoff: Backoff::default(), last_failure: None }
     }
 
     /// The next connection, its socket set up. Safe to cancel: nothing accepted is lost,
@@ -38,7 +47,8 @@ impl Acceptor {
             let Some(delay) = self.backoff.after(&error) else {
                 continue;
             };
-            if delay == Backoff::FIRST {
+            let last_failure = self.last_failure.replace(Instant::now());
+            if last_failure.is_none_or(|last| last.elapsed() > EPISODE) {
                 tracing::error!(%error, "cannot accept connections; trying again until it works");
             }
             sleep(delay).await;
