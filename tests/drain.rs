@@ -1,4 +1,4 @@
-//! A server that is told to stop: it says so to load balancers and to every KeepAlive
+//! A server that is told to stop: it says so to load balancers and to every `KeepAlive`
 //! stream, expires nobody, and ends with 0.
 
 #![allow(clippy::unwrap_used)]

@@ -1,4 +1,4 @@
-//! KeepAlive as a client in another language does it: plain grpcio with stubs generated
+//! `KeepAlive` as a client in another language does it: plain grpcio with stubs generated
 //! from `proto/` decides what becomes of a lease when its stream ends, however it ends.
 
 #![allow(clippy::unwrap_used)]

@@ -1,5 +1,6 @@
 //! The order of the layers, read from the source: nothing points up, the cores are pure,
 //! and wire types stay where they are converted. A new module is put into the table here.
+//! Code under `#[cfg(test)]` is free to look anywhere.
 
 #![allow(clippy::unwrap_used)]
 
@@ -14,14 +15,16 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("lease", &["types"]),
     ("catalog", &["types"]),
-    ("engine", &["catalog", "config", "lease", "types"]),
+    ("engine", &["catalog", "config", "lease", "metrics", "types"]),
     ("gateway", &["call"]),
-    ("api", &["call", "catalog", "config", "engine", "proto", "types"]),
+    ("transport", &["call", "config"]),
+    ("api", &["call", "catalog", "config", "engine", "metrics", "proto", "types"]),
     ("call", &[]),
     ("config", &[]),
     ("proto", &[]),
+    ("metrics", &["catalog"]),
     ("telemetry", &[]),
-    ("server", &["api", "call", "config", "engine", "gateway", "proto", "telemetry"]),
+    ("server", &["api", "call", "config", "engine", "gateway", "metrics", "proto", "telemetry", "transport"]),
     ("client", &["proto"]),
     ("cli", &["*"]),
 ];
@@ -32,7 +35,7 @@ const IMPURE: [&str; 8] =
 
 /// The only files of `api/` that may name `crate::proto`: the conversion, and the traits of
 /// the service.
-const KNOW_THE_WIRE: [&str; 4] = ["convert.rs", "keepalive.rs", "mod.rs", "watch.rs"];
+const KNOW_THE_WIRE: [&str; 6] = ["convert.rs", "keepalive.rs", "list.rs", "mod.rs", "unary.rs", "watch.rs"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
@@ -107,6 +110,55 @@ fn tokens(source: &str) -> Vec<String> {
         }
     }
     tokens
+}
+
+/// A module's code, and the names of the modules that only its tests have.
+fn without_tests(tokens: &[String]) -> (Vec<String>, Vec<String>) {
+    const TEST: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
+    let (mut code, mut modules) = (Vec::new(), Vec::new());
+    let mut rest = tokens;
+    while let Some(first) = rest.first() {
+        if !rest.iter().take(TEST.len()).eq(TEST.iter()) {
+            code.push(first.clone());
+            rest = &rest[1..];
+            continue;
+        }
+        // The item ends with `;`, or with the brace that closes its first one.
+        rest = &rest[TEST.len()..];
+        let mut depth = 0;
+        let end = rest.iter().position(|token| {
+            depth += i32::from(token == "{") - i32::from(token == "}");
+            depth == 0 && (token == "}" || token == ";")
+        });
+        let item = &rest[..=end.expect("an item ends")];
+        modules.extend(item.windows(2).filter(|pair| pair[0] == "mod").map(|pair| pair[1].clone()));
+        rest = &rest[item.len()..];
+    }
+    (code, modules)
+}
+
+/// Every file of the crate but those that only tests have, with its words and signs.
+fn code() -> Vec<(PathBuf, Vec<String>)> {
+    let all: Vec<_> = sources(&root())
+        .into_iter()
+        .map(|file| {
+            let (code, tests) = without_tests(&tokens(&fs::read_to_string(&file).unwrap()));
+            (file, code, tests)
+        })
+        .collect();
+    let mut test_files = BTreeSet::new();
+    for (file, _, tests) in &all {
+        let is_root = matches!(stem(file), "mod" | "lib" | "main");
+        let dir = if is_root { file.parent().unwrap().to_owned() } else { file.with_extension("") };
+        test_files.extend(tests.iter().map(|name| dir.join(name).with_extension("rs")));
+    }
+    // Under a name of its own (`#[path]`), a file of tests still ends with `_tests`.
+    let is_code = |file: &PathBuf| !test_files.contains(file) && !stem(file).ends_with("_tests");
+    all.into_iter().filter(|(file, ..)| is_code(file)).map(|(file, code, _)| (file, code)).collect()
+}
+
+fn stem(file: &Path) -> &str {
+    file.file_stem().and_then(|stem| stem.to_str()).unwrap()
 }
 
 /// How many `#` a raw string that begins here has.
@@ -187,7 +239,7 @@ fn module_of(file: &Path) -> (String, usize) {
 #[test]
 fn nothing_points_up() {
     let mut wrong = Vec::new();
-    for file in sources(&root()) {
+    for (file, tokens) in code() {
         let (module, depth) = module_of(&file);
         if module == "main" || module == "lib" {
             continue;
@@ -197,7 +249,7 @@ fn nothing_points_up() {
             continue;
         };
         let known: BTreeSet<&str> = LAYERS.iter().map(|(name, _)| *name).collect();
-        for named in named_modules(&tokens(&fs::read_to_string(&file).unwrap()), depth) {
+        for named in named_modules(&tokens, depth) {
             // What is no module of the crate is an item of its root.
             let permitted = named == module || allowed.contains(&"*") || allowed.contains(&named.as_str());
             if known.contains(named.as_str()) && !permitted {
@@ -245,11 +297,11 @@ fn the_cores_are_pure() {
 #[test]
 fn wire_types_stop_in_the_conversion() {
     let mut wrong = Vec::new();
-    for file in sources(&root().join("api")) {
-        let name = file.strip_prefix(root().join("api")).unwrap().to_string_lossy().into_owned();
+    for (file, tokens) in code() {
+        let Ok(name) = file.strip_prefix(root().join("api")) else { continue };
+        let name = name.to_string_lossy();
         let (_, depth) = module_of(&file);
-        let named = named_modules(&tokens(&fs::read_to_string(&file).unwrap()), depth);
-        if named.contains("proto") && !KNOW_THE_WIRE.contains(&name.as_str()) {
+        if named_modules(&tokens, depth).contains("proto") && !KNOW_THE_WIRE.contains(&&*name) {
             wrong.push(format!("api/{name} names crate::proto"));
         }
     }
@@ -259,7 +311,8 @@ fn wire_types_stop_in_the_conversion() {
 #[test]
 fn the_checks_see_what_they_should() {
     let check = |source: &str, depth: usize, expect: &[&str]| {
-        let named: Vec<String> = named_modules(&tokens(source), depth).into_iter().collect();
+        let (code, _) = without_tests(&tokens(source));
+        let named: Vec<String> = named_modules(&code, depth).into_iter().collect();
         assert_eq!(named, expect, "{source}");
     };
     check("use crate::engine::Engine;", 1, &["engine"]);
@@ -269,5 +322,8 @@ fn the_checks_see_what_they_should() {
     check("use super::wheel::Wheel;", 2, &[]);
     check("use super::super::engine::Engine;", 2, &["engine"]);
     check("// crate::engine\n/* crate::api */ let s = \"crate::api\"; let c = '\"';", 1, &[]);
+    check("#[cfg(test)] mod t { use crate::api; fn f() {} } use crate::types;", 1, &["types"]);
+    check("#[cfg(test)] mod tests; use crate::types;", 1, &["types"]);
+    check("#[cfg(test)] #[path = \"t.rs\"] mod t; use crate::types;", 1, &["types"]);
     check("let s = r#\"crate::api \"quoted\"\"#; let l: &'static str = x;", 1, &[]);
 }

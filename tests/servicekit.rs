@@ -24,7 +24,7 @@ const TTL: Duration = Duration::from_secs(3);
 /// Beyond what the contract promises, for a machine that is not idle.
 const SLACK: Duration = Duration::from_millis(1250);
 /// Python and its imports take their time.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 fn server() -> Server {
     Server::start(&["--default-ttl", "3s"])

@@ -9,6 +9,8 @@
 mod support;
 
 use std::{
+    io::{BufReader, Write as _},
+    net::{Shutdown, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -19,14 +21,15 @@ use std::{
 };
 
 use leasehold::proto::{
-    Event, KeepAliveRequest, RegisterRequest, WatchRequest,
+    Event, KeepAliveRequest, KeepAliveResponse, RegisterRequest, WatchRequest,
     event::{Reason, Type as Kind},
     registry_client::RegistryClient,
 };
+use prost::Message as _;
 use serde_json::json;
 use support::{
     SOON, Server,
-    frames::{Heard, RawKeepAlive},
+    h2raw::{ACK, Client, DATA, Frame, GOAWAY, PING, RST_STREAM},
     http::{open, read_answer, request_bytes},
     replica, wait_for,
     watch::{MARKER, Watch, instance, listed_ids, what},
@@ -65,8 +68,8 @@ impl Pinger {
             while !done.load(Ordering::Relaxed) {
                 let mut stream = open(addr);
                 stream.set_read_timeout(Some(PATIENCE)).unwrap();
-                let answer = std::io::Write::write_all(&mut stream, &request)
-                    .and_then(|()| read_answer(&mut std::io::BufReader::new(stream), false));
+                let answer =
+                    stream.write_all(&request).and_then(|()| read_answer(&mut BufReader::new(stream), false));
                 match answer.map(|answer| answer.status) {
                     Ok(200) => answered.fetch_add(1, Ordering::Relaxed),
                     Ok(404) => not_found.fetch_add(1, Ordering::Relaxed),
@@ -82,63 +85,76 @@ impl Pinger {
 
 /// What the holder of the raw stream is told.
 enum Order {
-    /// Answer no PING from now on; the next one is reported.
+    /// Be silent, so that the server asks with a PING, and do not answer that.
     HoldPings,
-    /// Answer those that were held.
+    /// Answer, and go on.
     ReleasePings,
 }
 
-/// Keeps one lease over a raw stream, two beats a second; connects again when it ends.
+const KEEP_ALIVE: &str = "/leasehold.v1.Registry/KeepAlive";
+
+/// A beat on the first stream of a connection.
+fn beat(ids: &[String]) -> Frame {
+    let beat = KeepAliveRequest { ids: ids.to_vec(), ..KeepAliveRequest::default() };
+    Frame::message(1, &beat.encode_to_vec())
+}
+
+/// Keeps one lease over a stream made of frames, two beats a second; connects again when
+/// it ends. How many connections it took.
 fn raw_keeper(
-    server: &Server,
-    id: String,
-    orders: mpsc::Receiver<Order>,
-    held: mpsc::Sender<()>,
-    done: Arc<AtomicBool>,
-) -> JoinHandle<u32> {
-    let addr = server.addr;
-    thread::spawn(move || {
-        let mut connections = 0;
-        let (mut holding, mut waiting) = (false, Vec::new());
-        'connections: while !done.load(Ordering::Relaxed) {
-            let Ok(mut stream) = RawKeepAlive::open(addr) else { continue };
-            connections += 1;
-            waiting.clear();
-            let mut next_beat = Instant::now();
-            let mut ids = vec![id.clone()];
-            while !done.load(Ordering::Relaxed) {
-                if next_beat <= Instant::now() {
-                    if stream.beat(&ids).is_err() {
-                        continue 'connections;
-                    }
-                    ids.clear();
-                    next_beat += Duration::from_millis(500);
+    addr: SocketAddr,
+    id: &str,
+    orders: &mpsc::Receiver<Order>,
+    held: &mpsc::Sender<()>,
+    done: &AtomicBool,
+) -> u32 {
+    const BEAT: Duration = Duration::from_millis(500);
+    let (mut connections, mut holding) = (0, false);
+    while !done.load(Ordering::Relaxed) {
+        connections += 1;
+        let mut client = Client::connect(addr);
+        client.answers_pings = false;
+        client.send(&[Frame::grpc_call(1, KEEP_ALIVE), beat(&[id.to_owned()])]);
+        let mut socket = client.stream.try_clone().unwrap();
+        let (read, frames) = mpsc::channel();
+        let reader =
+            thread::spawn(move || while client.next().is_some_and(|frame| read.send(frame).is_ok()) {});
+
+        let mut waiting = Vec::new();
+        let mut write = |frame: &Frame| socket.write_all(&frame.encode());
+        let ack = |ping: &Frame| Frame::new(PING, ACK, 0, ping.payload.clone());
+        let mut beaten = Instant::now();
+        while !done.load(Ordering::Relaxed) {
+            match orders.try_recv() {
+                Ok(Order::HoldPings) => holding = true,
+                Ok(Order::ReleasePings) => {
+                    holding = false;
+                    waiting.drain(..).for_each(|ping| drop(write(&ack(&ping))));
                 }
-                match orders.try_recv() {
-                    Ok(Order::HoldPings) => holding = true,
-                    Ok(Order::ReleasePings) => {
-                        holding = false;
-                        for payload in waiting.drain(..) {
-                            let _ = stream.answer_ping(payload);
-                        }
-                    }
-                    Err(_) => {}
-                }
-                match stream.heard() {
-                    Ok(Some(Heard::Ping(payload))) if holding => {
-                        waiting.push(payload);
-                        let _ = held.send(());
-                    }
-                    Ok(Some(Heard::Ping(payload))) => {
-                        let _ = stream.answer_ping(payload);
-                    }
-                    Ok(Some(Heard::Answer(_)) | None) => {}
-                    Ok(Some(Heard::Ended(_))) | Err(_) => continue 'connections,
+                Err(_) => {}
+            }
+            if !holding && beaten.elapsed() >= BEAT {
+                beaten = Instant::now();
+                if write(&beat(&[])).is_err() {
+                    break;
                 }
             }
+            match frames.recv_timeout(Duration::from_millis(20)) {
+                Ok(ping) if ping.kind == PING && ping.flags & ACK == 0 && holding => {
+                    waiting.push(ping);
+                    held.send(()).unwrap();
+                }
+                Ok(ping) if ping.kind == PING && ping.flags & ACK == 0 => drop(write(&ack(&ping))),
+                Ok(end) if end.ends_stream() || matches!(end.kind, RST_STREAM | GOAWAY) => break,
+                Ok(_) | Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            }
         }
-        connections
-    })
+        // Ends the reader too.
+        let _ = socket.shutdown(Shutdown::Both);
+        reader.join().unwrap();
+    }
+    connections
 }
 
 /// Keeps one lease from a client that gives up on a connection after 2 s without an
@@ -211,20 +227,26 @@ async fn a_stall_of_twice_the_ttl_expires_no_live_client() {
 
     let (pingers, mut threads): (Vec<Pinger>, Vec<JoinHandle<()>>) =
         (0..PINGERS).map(|number| Pinger::start(&server, number, &done)).unzip();
-    let raw = server.register(replica("raw", "http://raw:1")).await.id;
+    // The TTL leaves it time to be silent until the server asks; what may end it is the
+    // connection.
+    let request = RegisterRequest { ttl_seconds: 60, ..replica("raw", "http://raw:1") };
+    let raw = server.register(request).await.id;
     let (orders, told) = mpsc::channel();
     let (held, holds) = mpsc::channel();
-    let raw_thread = raw_keeper(&server, raw.clone(), told, held, done.clone());
+    let raw_thread = {
+        let (addr, raw, done) = (server.addr, raw.clone(), done.clone());
+        thread::spawn(move || raw_keeper(addr, &raw, &told, &held, &done))
+    };
     let impatient = server.register(replica("impatient", "http://impatient:1")).await.id;
     let impatient_task = tokio::spawn(impatient_keeper(server.url(), impatient.clone(), done.clone()));
     wait_for("each to ping once", SOON, || {
         pingers.iter().all(|pinger| pinger.answered.load(Ordering::Relaxed) > 0).then_some(())
     });
 
-    // The server sends a PING every 4 s: it is stopped with one of them in flight, whose
-    // answer reaches its socket while it stands still.
+    // The server asks a connection that is silent for 4 s: it is stopped with that PING in
+    // flight, and the answer reaches its socket while it stands still.
     orders.send(Order::HoldPings).unwrap();
-    holds.recv_timeout(SOON).expect("the server pings its connections");
+    holds.recv_timeout(SOON).expect("the server asks a silent connection");
     stop(&server);
     orders.send(Order::ReleasePings).unwrap();
     tokio::time::sleep(TTL * 2).await;
@@ -282,15 +304,13 @@ async fn a_stream_that_ends_during_a_stall_is_left_to_its_ttl() {
     let mut watch = Watch::everything(&server).await;
     let request = RegisterRequest { ttl_seconds: 4, ..replica("cut", "http://cut:1") };
     let id = server.register(request).await.id;
-    let mut stream = RawKeepAlive::open(server.addr).unwrap();
-    stream.beat(std::slice::from_ref(&id)).unwrap();
-    wait_for("an answer", SOON, || match stream.heard().unwrap() {
-        Some(Heard::Answer(answer)) => Some(assert_eq!((answer.ttl_seconds, answer.lost.len()), (4, 0))),
-        Some(other) => panic!("{other:?}"),
-        None => None,
-    });
+    let mut client = Client::connect(server.addr);
+    client.send(&[Frame::grpc_call(1, KEEP_ALIVE), beat(std::slice::from_ref(&id))]);
+    let answer = client.until("an answer", |frame| frame.kind == DATA);
+    let answer = KeepAliveResponse::decode(&answer.payload[5..]).unwrap();
+    assert_eq!((answer.ttl_seconds, answer.lost.len()), (4, 0));
     stop(&server);
-    drop(stream);
+    drop(client);
     tokio::time::sleep(Duration::from_secs(2)).await;
     server.signal("CONT");
     let gone = watch.until("its end", SOON * 2, |event| event.r#type() == Kind::Expired).await;

@@ -1,7 +1,7 @@
 //! Bytes that are no proper HTTP, and connections that go nowhere.
 
 use std::{
-    io::{BufReader, Read as _, Write as _},
+    io::{BufReader, ErrorKind, Read as _, Write as _},
     net::TcpStream,
     thread,
     time::{Duration, Instant},
@@ -132,13 +132,11 @@ fn half_open_connections_are_cut_and_keep_nobody_else_waiting() {
         let begin = Instant::now();
         slow.write_all(b"GET /services HTTP/1.1\r\nX: ").unwrap();
         while begin.elapsed() < Duration::from_secs(40) {
-            match slow.read(&mut [0; 64]) {
-                Ok(0) => return true,
-                Ok(_) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return true,
-                Err(_) => {}
-            }
-            if slow.write_all(b"x").is_err() {
+            let ended = match slow.read(&mut [0; 64]) {
+                Ok(read) => read == 0,
+                Err(error) => error.kind() == ErrorKind::ConnectionReset,
+            };
+            if ended || slow.write_all(b"x").is_err() {
                 return true;
             }
         }
@@ -149,7 +147,7 @@ fn half_open_connections_are_cut_and_keep_nobody_else_waiting() {
         let mut rest = Vec::new();
         let closed = match stream.read_to_end(&mut rest) {
             Ok(_) => true,
-            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+            Err(error) => error.kind() == ErrorKind::ConnectionReset,
         };
         assert!(closed, "{:?} was cut", String::from_utf8_lossy(starts[number % starts.len()]));
     }

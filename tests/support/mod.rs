@@ -180,9 +180,10 @@ pub async fn within<T>(what: &str, limit: Duration, future: impl Future<Output =
 
 /// A program that `tests/run` installs and names in the environment.
 pub fn installed(variable: &str) -> PathBuf {
-    std::env::var_os(variable)
-        .map(PathBuf::from)
-        .unwrap_or_else(|| panic!("{variable} is not set: run tests/run, which installs what the tests need"))
+    let Some(path) = std::env::var_os(variable) else {
+        panic!("{variable} is not set: run tests/run, which installs what the tests need");
+    };
+    PathBuf::from(path)
 }
 
 /// A script of `tests/python`, not started yet.

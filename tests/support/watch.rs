@@ -99,7 +99,7 @@ impl Watch {
                 return event;
             }
             // Callers bound the whole wait.
-            let message = self.try_message(Duration::from_secs(600)).await.expect("the stream goes on");
+            let message = self.try_message(Duration::from_mins(10)).await.expect("the stream goes on");
             match message.r#type() {
                 Step::Changes => self.waiting.extend(message.events),
                 Step::Bookmark => assert!(message.events.is_empty(), "a bookmark has no events"),
