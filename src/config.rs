@@ -1,8 +1,10 @@
 //! What a server can be told, as it is meant: durations are durations, addresses are
-//! addresses, and every bound was checked. `cli/serve.rs` makes one from flags,
+//! addresses, and every bound was checked. `cli/settings/` makes one from flags,
 //! `LEASEHOLD_*` variables and the TOML file, in that precedence.
 
 use std::{net::SocketAddr, time::Duration};
+
+use ipnet::IpNet;
 
 /// The settings of one server.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +62,8 @@ pub struct HttpConfig {
     pub public_url: Option<String>,
     /// Hosts that requests may name beside the ones always allowed; without port.
     pub allowed_hosts: Vec<String>,
+    /// Whose `X-Forwarded-*` headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// A path before every JSON path, `/v2`; empty or without a slash at its end.
     pub prefix: String,
 }
@@ -101,9 +105,9 @@ impl Default for LeaseConfig {
         Self {
             default_ttl: Duration::from_secs(30),
             min_ttl: Duration::from_secs(1),
-            max_ttl: Duration::from_secs(24 * 3600),
+            max_ttl: Duration::from_hours(24),
             drop_grace: Duration::ZERO,
-            revive_window: Duration::from_secs(600),
+            revive_window: Duration::from_mins(10),
             duplicate_id: DuplicateId::Replica,
             require_lease_token: false,
             mass_expiry_brake: true,

@@ -1,4 +1,4 @@
-//! KeepAlive: one task a stream reads beats and answers them. Reading never waits for
+//! `KeepAlive`: one task a stream reads beats and answers them. Reading never waits for
 //! the client to read: answers that find no room are merged.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -38,7 +38,7 @@ impl Registry {
     ) -> ReceiverStream<Result<proto::KeepAliveResponse, Status>> {
         let (out, answers) = mpsc::channel(BUFFER);
         let engine = Arc::clone(&self.engine);
-        let stream = engine.open_stream();
+        let stream = engine.open_stream(caller.proxied);
         let spread = Spread::new();
         let open = Open::of(&self.metrics.keepalive_streams);
         let keeper =

@@ -204,6 +204,7 @@ impl Registry {
 fn caller(extensions: &Extensions) -> Caller {
     extensions.get::<Caller>().cloned().unwrap_or_else(|| Caller {
         peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        proxied: false,
         scheme: "http",
         authority: "localhost".to_owned(),
         door: Door::Grpc,

@@ -31,7 +31,7 @@ const BUFFER: usize = 2;
 
 const DEFAULT_BOOKMARK: Duration = Duration::from_secs(15);
 const LEAST_BOOKMARK: Duration = Duration::from_millis(100);
-const LONGEST_BOOKMARK: Duration = Duration::from_secs(3600);
+const LONGEST_BOOKMARK: Duration = Duration::from_hours(1);
 
 impl Registry {
     pub(super) fn start_watch(
