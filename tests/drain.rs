@@ -25,7 +25,7 @@ use tonic_health::pb::{
 /// How long a drain may take: `--drain-timeout` here is the default of 10 s.
 const DRAIN: Duration = Duration::from_secs(20);
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_drain_warns_everybody_and_expires_nobody() {
     let mut server = Server::start(&[]);
     let mut watch = Watch::everything(&server).await;
@@ -54,6 +54,7 @@ async fn a_drain_warns_everybody_and_expires_nobody() {
     server.signal("TERM");
     let turned = within("NOT_SERVING", DRAIN, health.message()).await.unwrap().unwrap();
     assert_eq!(turned.status(), ServingStatus::NotServing);
+    drop(health);
 
     for (beats, mut answers) in streams {
         let told = within("retry_after", DRAIN, answers.message()).await.unwrap().expect("it is said first");
@@ -80,7 +81,7 @@ async fn a_drain_warns_everybody_and_expires_nobody() {
     assert_eq!(status.code(), Some(0), "{}", server.stderr());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_after_the_warning_is_not_expired() {
     let server = Server::start(&[]);
     let id = server.register(replica("leaving", "http://leaving:1")).await.id;
@@ -109,7 +110,7 @@ fn an_idle_server_ends_at_once_and_by_interrupt_too() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_watch_that_is_never_read_does_not_hold_up_a_drain() {
     let mut server = Server::start(&["--drain-timeout", "1s"]);
     let mut client = server.registry().await;
