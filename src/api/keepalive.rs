@@ -115,7 +115,7 @@ impl Keeper {
                         Err(refusal) => return End::Refused(refusal.into()),
                     },
                     Ok(None) => return End::Stream,
-                    Err(status) => return self.broken(status),
+                    Err(status) => return self.broken(&status),
                 },
                 () = out.closed() => return End::Stream,
             }
@@ -128,7 +128,7 @@ impl Keeper {
 
     /// A message that cannot be taken is answered, and we end the stream: what is attached
     /// loses nothing by it. Anything else is the connection's.
-    fn broken(&self, status: Status) -> End {
+    fn broken(&self, status: &Status) -> End {
         let code = match status.code() {
             Code::InvalidArgument => Code::InvalidArgument,
             // Over the size limit; gRPC's own libraries call that so.

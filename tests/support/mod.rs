@@ -32,7 +32,8 @@ use self::{
 /// For what should happen at once; long, because the machine is shared.
 pub const SOON: Duration = Duration::from_secs(10);
 
-/// The name of the binary under test, and the host it listens on.
+/// The binary under test, and where it listens.
+const BINARY: &str = env!("CARGO_BIN_EXE_leasehold");
 const LISTEN: &str = "127.0.0.1:0";
 
 /// A running leasehold, ended when dropped.
@@ -45,7 +46,17 @@ pub struct Server {
 impl Server {
     /// `leasehold serve` on a free port of the loopback, with these flags besides.
     pub fn start(args: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_leasehold"));
+        Self::spawn(Command::new(BINARY), args)
+    }
+
+    /// The same, with no more than so many descriptors.
+    pub fn start_with_descriptors(most: u32, args: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\""), BINARY]);
+        Self::spawn(command, args)
+    }
+
+    fn spawn(mut command: Command, args: &[&str]) -> Self {
         command.args(["serve", "--listen", LISTEN]).args(args);
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
