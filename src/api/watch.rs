@@ -271,3 +271,7 @@ impl Watcher {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;
