@@ -13,17 +13,10 @@ use std::{
 use clap::{Args, ValueEnum};
 use comfy_table::{ContentArrangement, Table, presets};
 use prost::Message;
-use prost_reflect::{
-    DescriptorError, DescriptorPool, DynamicMessage, Kind, MapKey, ReflectMessage as _, SerializeOptions,
-    Value,
-};
-use serde::{
-    Serialize, Serializer,
-    ser::{Error as _, SerializeMap as _},
-};
+use prost_reflect::{DescriptorError, DescriptorPool, DynamicMessage};
 
 use super::Failure;
-use crate::proto;
+use crate::{gateway, proto};
 
 /// In which form.
 #[derive(Args, Clone, Copy, Debug)]
@@ -117,102 +110,11 @@ pub fn json(name: &str, message: &impl Message) -> Result<String, Failure> {
         .ok_or_else(|| bug(&"no such message"))?;
     let mut dynamic = DynamicMessage::new(descriptor);
     dynamic.transcode_from(message).map_err(|error| bug(&error))?;
-    let mut text = Vec::new();
-    Json(&dynamic)
-        .serialize(&mut serde_json::Serializer::with_formatter(&mut text, ShortNumbers))
-        .map_err(|error| bug(&error))?;
-    String::from_utf8(text).map_err(|error| bug(&error))
+    gateway::to_json(&dynamic).map_err(|error| bug(&error))
 }
 
 static POOL: LazyLock<Result<DescriptorPool, DescriptorError>> =
     LazyLock::new(|| DescriptorPool::decode(proto::FILE_DESCRIPTOR_SET));
-
-/// A message in the form above; prost-reflect's own would leave unset messages out and maps
-/// unsorted.
-struct Json<'a>(&'a DynamicMessage);
-
-/// One value of a field.
-struct Item<'a>(&'a Value, &'a Kind);
-
-/// Writes 1.0 as `1`, as Go does.
-struct ShortNumbers;
-
-impl Serialize for Json<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let descriptor = self.0.descriptor();
-        if descriptor.full_name().starts_with("google.protobuf.") {
-            // By way of a serde_json value, whose objects are sorted.
-            let options = SerializeOptions::new().skip_default_fields(false);
-            let value = self.0.serialize_with_options(serde_json::value::Serializer, &options);
-            return value.map_err(S::Error::custom)?.serialize(serializer);
-        }
-        let mut object = serializer.serialize_map(None)?;
-        for field in descriptor.fields() {
-            let unset = field.supports_presence() && !self.0.has_field(&field);
-            if !unset {
-                object.serialize_entry(field.name(), &Item(&self.0.get_field(&field), &field.kind()))?;
-            } else if field.containing_oneof().is_none() {
-                object.serialize_entry(field.name(), &())?;
-            }
-        }
-        object.end()
-    }
-}
-
-impl Serialize for Item<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self(value, kind) = *self;
-        match value {
-            Value::Bool(value) => serializer.serialize_bool(*value),
-            Value::I32(value) => serializer.serialize_i32(*value),
-            Value::U32(value) => serializer.serialize_u32(*value),
-            Value::I64(value) => serializer.collect_str(value),
-            Value::U64(value) => serializer.collect_str(value),
-            Value::String(value) => serializer.serialize_str(value),
-            Value::Message(message) => Json(message).serialize(serializer),
-            Value::List(items) => serializer.collect_seq(items.iter().map(|item| Item(item, kind))),
-            Value::Map(entries) => {
-                let Kind::Message(entry) = kind else { return Err(S::Error::custom("a map of no entries")) };
-                let kind = entry.map_entry_value_field().kind();
-                let sorted: BTreeMap<&MapKey, &Value> = entries.iter().collect();
-                serializer
-                    .collect_map(sorted.into_iter().map(|(key, value)| (key_text(key), Item(value, &kind))))
-            }
-            Value::EnumNumber(number) => match kind {
-                Kind::Enum(names) if let Some(name) = names.get_value(*number) => {
-                    serializer.serialize_str(name.name())
-                }
-                _ => serializer.serialize_i32(*number),
-            },
-            // Our messages have none of these outside google's.
-            Value::F32(_) | Value::F64(_) | Value::Bytes(_) => {
-                Err(S::Error::custom("a kind of field that leasehold's messages do not have"))
-            }
-        }
-    }
-}
-
-fn key_text(key: &MapKey) -> String {
-    match key {
-        MapKey::String(key) => key.clone(),
-        MapKey::Bool(key) => key.to_string(),
-        MapKey::I32(key) => key.to_string(),
-        MapKey::I64(key) => key.to_string(),
-        MapKey::U32(key) => key.to_string(),
-        MapKey::U64(key) => key.to_string(),
-    }
-}
-
-impl serde_json::ser::Formatter for ShortNumbers {
-    fn write_f64<W: io::Write + ?Sized>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
-        // Between these bounds Go writes no exponent; Rust's Display never does.
-        if value == 0.0 || (1e-6..1e21).contains(&value.abs()) {
-            write!(writer, "{value}")
-        } else {
-            write!(writer, "{value:e}")
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -245,7 +147,7 @@ mod tests {
             ..Default::default()
         };
         let text = json("Instance", &instance).unwrap();
-        assert!(text.contains(r#""info":{"a":[1.5,1e30,null,{"b":"<&>","y":true}],"z":1}"#), "{text}");
+        assert!(text.contains(r#""info":{"a":[1.5,1e+30,null,{"b":"<&>","y":true}],"z":1}"#), "{text}");
         assert!(text.contains(r#""labels":{"app":"x","zone":"1"}"#), "{text}");
         assert!(text.contains(r#""registered_at":"1970-01-01T00:00:00.500Z""#), "{text}");
         check(

@@ -15,9 +15,16 @@ use super::error::type_name;
 /// Why a message cannot be written, for example a Struct that holds an infinity.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Unwritable(String);
+pub struct Unwritable(String);
 
 type Written = Result<(), Unwritable>;
+
+/// A message as one line of JSON, as the gateway answers with it.
+pub fn to_json(message: &DynamicMessage) -> Result<String, Unwritable> {
+    let mut out = String::new();
+    self::message(&mut out, message)?;
+    Ok(out)
+}
 
 /// Appends a message.
 pub(super) fn message(out: &mut String, message: &DynamicMessage) -> Written {

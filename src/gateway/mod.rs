@@ -39,6 +39,7 @@ use self::{
     route::{Match, Route, RouteTable, Variables},
     stream::{Format, Writer},
 };
+pub use json_write::{Unwritable, to_json};
 
 /// How a gateway differs from a plain one.
 #[derive(Clone, Debug)]
