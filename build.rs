@@ -11,10 +11,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     compiler
         .include_imports(true)
         .include_source_info(true)
-        .open_files([
-            "leasehold/v1/registry.proto",
-            "google/rpc/error_details.proto",
-        ])?;
+        .open_files(["leasehold/v1/registry.proto", "google/rpc/error_details.proto"])?;
 
     // protox's own encoding keeps the google.api.http annotations; a set that went
     // through prost-types would have lost them.

@@ -16,5 +16,4 @@ pub const SERVICE_NAME: &str = "leasehold.v1.Registry";
 
 /// The compiled descriptor set: our protos with all they import, comments and HTTP
 /// annotations included, as protox wrote it.
-pub const FILE_DESCRIPTOR_SET: &[u8] =
-    include_bytes!(concat!(env!("OUT_DIR"), "/leasehold_descriptor.bin"));
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/leasehold_descriptor.bin"));

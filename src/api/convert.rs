@@ -1,0 +1,307 @@
+//! Between the wire and the inside: checks on the way in, in one place, and plain copying
+//! on the way out. No other file knows both sides.
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use prost::Message as _;
+use prost_types::{Struct, Timestamp, Value, value::Kind as ValueKind};
+use tonic_types::FieldViolation;
+
+use crate::{
+    catalog,
+    engine::{Engine, Registration},
+    proto,
+    types::{
+        Content, Filter, Info, Instance, LeaseTimes, NameError, ServiceName, ServiceUrl, Status, Target,
+        WallTime,
+    },
+};
+
+/// The bounds of a registration.
+const MAX_INFO_BYTES: usize = 64 << 10;
+const MAX_INFO_DEPTH: usize = 24;
+const MAX_LABELS: usize = 64;
+const MAX_LABEL_KEY: usize = 63;
+const MAX_LABEL_VALUE: usize = 256;
+const MAX_ZONE: usize = 64;
+
+type Violations = Vec<FieldViolation>;
+
+// === in ===
+
+/// Checks a registration. Every fault is named, its field's path starting with `at`.
+pub(super) fn registration(
+    request: proto::RegisterRequest,
+    peer: IpAddr,
+    at: &str,
+) -> Result<Registration, Violations> {
+    let mut faults = Violations::new();
+    let mut fault = |field: &str, text: String| faults.push(violation(format!("{at}{field}"), text));
+
+    let url = ServiceUrl::parse(&request.url);
+    if let Err(error) = &url {
+        let shown: String = request.url.chars().take(100).collect();
+        fault("url", if shown.is_empty() { error.to_string() } else { format!("{shown:?} {error}") });
+    }
+    let service = service_name(&request);
+    if let Err((field, error)) = &service {
+        fault(field, error.to_string());
+    }
+    if request.id.len() > ServiceName::MAX {
+        fault("id", format!("is {} bytes long; at most {} are taken", request.id.len(), ServiceName::MAX));
+    }
+    let info = request.info.unwrap_or_default();
+    if let Err(text) = check_info(&info) {
+        fault("info", text);
+    }
+    check_labels(&request.labels, &mut fault);
+    if request.zone.len() > MAX_ZONE {
+        fault("zone", format!("is {} bytes long; at most {MAX_ZONE} are taken", request.zone.len()));
+    }
+    let drop_grace = request.drop_grace.map(duration).transpose();
+    if let Err(text) = &drop_grace {
+        fault("drop_grace", text.clone());
+    }
+
+    match (url, service, drop_grace) {
+        (Ok(url), Ok(service), Ok(drop_grace)) if faults.is_empty() => Ok(Registration {
+            client_id: (!request.id.is_empty()).then(|| Arc::from(request.id)),
+            content: Content {
+                service,
+                url,
+                info: Info(Bytes::from(info.encode_to_vec())),
+                labels: request.labels,
+                zone: request.zone,
+                weight: request.weight,
+            },
+            ttl_wish: request.ttl_seconds,
+            drop_grace,
+            token: (!request.lease_token.is_empty()).then_some(request.lease_token),
+            peer,
+        }),
+        _ => Err(faults),
+    }
+}
+
+/// An `{id}` of a path.
+pub(super) fn target(id: &str) -> Result<Target, Violations> {
+    Target::parse(id).map_err(|error| vec![violation("id", format!("{error}"))])
+}
+
+/// The filter of a list or a watch.
+pub(super) fn filter(services: &[String], labels: BTreeMap<String, String>) -> Result<Filter, Violations> {
+    let mut faults = Violations::new();
+    let mut names = Vec::with_capacity(services.len());
+    for service in services {
+        match ServiceName::fold(service) {
+            Ok(name) => names.push(name),
+            Err(error) => faults.push(violation("service", error.to_string())),
+        }
+    }
+    if faults.is_empty() { Ok(Filter::new(names, labels)) } else { Err(faults) }
+}
+
+/// A duration that is not negative.
+pub(super) fn duration(duration: prost_types::Duration) -> Result<Duration, String> {
+    Duration::try_from(duration).map_err(|_| {
+        let (seconds, nanos) = (duration.seconds, duration.nanos);
+        format!("is negative or malformed: {seconds} s and {nanos} ns")
+    })
+}
+
+pub(super) fn violation(field: impl Into<String>, description: impl Into<String>) -> FieldViolation {
+    FieldViolation::new(field, description)
+}
+
+/// The first of `service`, `id`, `info.id`, `info.display_name` that is there names the
+/// service; if it cannot be a name, that is a fault of its own field.
+fn service_name(request: &proto::RegisterRequest) -> Result<ServiceName, (&'static str, NameError)> {
+    let in_info = |key| match request.info.as_ref()?.fields.get(key)?.kind.as_ref()? {
+        ValueKind::StringValue(text) => Some(text.as_str()),
+        _ => None,
+    };
+    let named = [
+        ("service", Some(request.service.as_str())),
+        ("id", Some(request.id.as_str())),
+        ("info.id", in_info("id")),
+        ("info.display_name", in_info("display_name")),
+    ];
+    let first =
+        named.into_iter().find_map(|(field, text)| Some((field, text.filter(|text| !text.is_empty())?)));
+    let (field, text) = first.unwrap_or(("service", "unknown"));
+    ServiceName::fold(text).map_err(|error| (field, error))
+}
+
+fn check_info(info: &Struct) -> Result<(), String> {
+    let bytes = info.encoded_len();
+    if bytes > MAX_INFO_BYTES {
+        return Err(format!("is {bytes} bytes long as protobuf; at most {MAX_INFO_BYTES} are taken"));
+    }
+    check_fields(info, 1)
+}
+
+fn check_fields(fields: &Struct, depth: usize) -> Result<(), String> {
+    check_depth(depth)?;
+    fields.fields.values().try_for_each(|value| check_value(value, depth))
+}
+
+fn check_value(value: &Value, depth: usize) -> Result<(), String> {
+    match &value.kind {
+        // JSON has neither: one such value would make every list that holds it unreadable.
+        None => Err("has a value of no kind; send null_value for null".to_owned()),
+        Some(ValueKind::NumberValue(number)) if !number.is_finite() => {
+            Err(format!("holds the number {number}, which JSON cannot write"))
+        }
+        Some(ValueKind::StructValue(fields)) => check_fields(fields, depth + 1),
+        Some(ValueKind::ListValue(list)) => {
+            check_depth(depth + 1)?;
+            list.values.iter().try_for_each(|value| check_value(value, depth + 1))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+fn check_depth(depth: usize) -> Result<(), String> {
+    if depth > MAX_INFO_DEPTH {
+        return Err(format!(
+            "is nested deeper than {MAX_INFO_DEPTH} levels, which some clients cannot decode"
+        ));
+    }
+    Ok(())
+}
+
+fn check_labels(labels: &BTreeMap<String, String>, fault: &mut impl FnMut(&str, String)) {
+    if labels.len() > MAX_LABELS {
+        fault("labels", format!("are {}; at most {MAX_LABELS} are taken", labels.len()));
+    }
+    for (key, value) in labels {
+        let shown: String = key.chars().take(MAX_LABEL_KEY).collect();
+        if key.is_empty() || key.len() > MAX_LABEL_KEY {
+            fault("labels", format!("has the key {shown:?} of {} bytes; keys take 1 to 63", key.len()));
+        }
+        if value.len() > MAX_LABEL_VALUE {
+            fault(
+                "labels",
+                format!("has a value of {} bytes at {shown:?}; at most 256 are taken", value.len()),
+            );
+        }
+    }
+}
+
+// === out ===
+
+/// An instance with its lease's times as people's.
+pub(super) fn instance(engine: &dyn Engine, instance: &Instance, times: LeaseTimes) -> proto::Instance {
+    let content = &*instance.content;
+    proto::Instance {
+        id: instance.id.to_string(),
+        service: content.service.to_string(),
+        url: content.url.to_string(),
+        // Encoded by us from a decoded one: it decodes.
+        info: Some(Struct::decode(content.info.0.clone()).unwrap_or_default()),
+        labels: content.labels.clone(),
+        zone: content.zone.clone(),
+        weight: content.weight,
+        status: match instance.status {
+            Status::Alive => "alive",
+            Status::Suspect => "suspect",
+        }
+        .to_owned(),
+        registered_at: Some(timestamp(instance.registered_at)),
+        last_updated: Some(timestamp(instance.last_updated)),
+        last_ping_at: Some(timestamp(engine.wall(times.renewed))),
+        expires_at: Some(timestamp(engine.wall(times.deadline))),
+        ttl_seconds: instance.ttl.0,
+        revision: instance.revision.0,
+    }
+}
+
+/// Instances with their times as they stand now, in order.
+pub(super) fn instances(engine: &dyn Engine, some: &[Arc<Instance>]) -> Vec<proto::Instance> {
+    let ids: Vec<_> = some.iter().map(|instance| instance.id).collect();
+    let times = engine.times(&ids);
+    some.iter().zip(times).map(|(one, times)| instance(engine, one, known(engine, times))).collect()
+}
+
+/// Times of a lease that may have been forgotten since the instance was read.
+fn known(engine: &dyn Engine, times: Option<LeaseTimes>) -> LeaseTimes {
+    let now = engine.now();
+    times.unwrap_or(LeaseTimes { renewed: now, deadline: now })
+}
+
+/// One instance with its times as they stand now.
+pub(super) fn current(engine: &dyn Engine, one: &Instance) -> proto::Instance {
+    let times = engine.times(&[one.id]).into_iter().next().flatten();
+    instance(engine, one, known(engine, times))
+}
+
+/// A change as a watcher sees it.
+pub(super) fn event(engine: &dyn Engine, event: &catalog::Event, revision: u64) -> proto::Event {
+    use proto::event::{Reason, Type};
+    let kind = match event.kind {
+        catalog::Kind::Registered => Type::Registered,
+        catalog::Kind::Updated => Type::Updated,
+        catalog::Kind::Suspect => Type::Suspect,
+        catalog::Kind::Deregistered => Type::Deregistered,
+        catalog::Kind::Expired => Type::Expired,
+    };
+    let reason = match event.reason {
+        catalog::Reason::New => Reason::New,
+        catalog::Reason::Content => Reason::Content,
+        catalog::Reason::Revived => Reason::Revived,
+        catalog::Reason::Recovered => Reason::Recovered,
+        catalog::Reason::Replaced => Reason::Replaced,
+        catalog::Reason::Client => Reason::Client,
+        catalog::Reason::TtlLapsed => Reason::TtlLapsed,
+        catalog::Reason::StreamDropped => Reason::StreamDropped,
+        catalog::Reason::EnteredFilter => Reason::EnteredFilter,
+        catalog::Reason::LeftFilter => Reason::LeftFilter,
+    };
+    proto::Event {
+        r#type: kind.into(),
+        reason: reason.into(),
+        instance: Some(instance(engine, &event.instance, event.times)),
+        revision,
+        braked: event.braked,
+    }
+}
+
+/// An instance that a snapshot lists.
+pub(super) fn listed(instance: proto::Instance) -> proto::Event {
+    proto::Event {
+        r#type: proto::event::Type::Registered.into(),
+        reason: proto::event::Reason::Listed.into(),
+        revision: instance.revision,
+        instance: Some(instance),
+        braked: false,
+    }
+}
+
+/// An instance that went while a snapshot was read.
+pub(super) fn gone(instance: proto::Instance) -> proto::Event {
+    proto::Event {
+        r#type: proto::event::Type::Deregistered.into(),
+        reason: proto::event::Reason::Gone.into(),
+        revision: 0,
+        instance: Some(instance),
+        braked: false,
+    }
+}
+
+/// People's time as the wire writes it.
+pub(super) fn timestamp(time: WallTime) -> Timestamp {
+    Timestamp { seconds: (time.0 / 1_000_000) as i64, nanos: (time.0 % 1_000_000 * 1000) as i32 }
+}
+
+/// A duration as the wire writes it.
+pub(super) fn wire_duration(duration: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        nanos: duration.subsec_nanos() as i32,
+    }
+}
+
+#[cfg(test)]
+#[path = "convert_tests.rs"]
+mod tests;

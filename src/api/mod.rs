@@ -1,0 +1,66 @@
+//! The gRPC service: thin functions between the wire and an engine. What the wire types
+//! mean inside is said in `convert.rs` alone.
+
+mod convert;
+mod keepalive;
+mod list;
+mod refuse;
+mod token;
+mod unary;
+mod watch;
+
+use std::sync::Arc;
+
+use tonic::service::Routes;
+use tonic_health::pb::health_server::{Health, HealthServer};
+
+use crate::{
+    config::{HttpConfig, LeaseConfig},
+    engine::Engine,
+    metrics::Metrics,
+    proto::{FILE_DESCRIPTOR_SET, registry_server::RegistryServer},
+};
+
+/// The largest message taken, in bytes.
+pub const MAX_MESSAGE: usize = 1 << 20;
+
+/// The registry's service.
+#[derive(Clone)]
+pub struct Registry {
+    engine: Arc<dyn Engine>,
+    http: Arc<HttpConfig>,
+    require_lease_token: bool,
+    metrics: Arc<Metrics>,
+}
+
+impl Registry {
+    /// A service over this engine.
+    pub fn new(
+        engine: Arc<dyn Engine>,
+        http: HttpConfig,
+        leases: &LeaseConfig,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let require_lease_token = leases.require_lease_token;
+        Self { engine, http: Arc::new(http), require_lease_token, metrics }
+    }
+
+    /// This service with health and both versions of reflection, ready to be called.
+    pub fn routes(
+        self,
+        health: HealthServer<impl Health>,
+    ) -> Result<Routes, tonic_reflection::server::Error> {
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        let mut routes = Routes::builder();
+        routes
+            .add_service(RegistryServer::new(self).max_decoding_message_size(MAX_MESSAGE))
+            .add_service(health)
+            .add_service(reflection().build_v1()?)
+            .add_service(reflection().build_v1alpha()?);
+        Ok(routes.routes().prepare())
+    }
+}

@@ -1,0 +1,233 @@
+//! The service trait: each RPC from request to answer. Streams have files of their own.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Extensions, Request, Response, Status, Streaming};
+
+use crate::{
+    call::{Caller, Door},
+    engine::{Outcome, Proof, Registered, embedded::hash_token},
+    proto::{self, batch_register_response::result::Result as BatchResult, registry_server},
+    types::{LeaseId, Target},
+};
+
+use super::{
+    Registry, convert,
+    refuse::{invalid, log_refusal},
+};
+
+/// The most registrations in one batch.
+const MAX_BATCH: usize = 1000;
+
+#[tonic::async_trait]
+impl registry_server::Registry for Registry {
+    async fn register(
+        &self,
+        request: Request<proto::RegisterRequest>,
+    ) -> Result<Response<proto::RegisterResponse>, Status> {
+        let caller = caller(request.extensions());
+        let refused = log_refusal("Register", &caller);
+        let registration = convert::registration(request.into_inner(), address(&caller), "");
+        let registration = registration.map_err(invalid).map_err(&refused)?;
+        let registered = self.engine.register(vec![registration]).await.map_err(Status::from)?;
+        let registered = registered.into_iter().next();
+        let registered = registered.ok_or_else(|| Status::internal("the engine gave no answer"))?;
+        let registered = registered.map_err(Status::from).map_err(&refused)?;
+        Ok(Response::new(self.registered(registered, &caller)))
+    }
+
+    async fn batch_register(
+        &self,
+        request: Request<proto::BatchRegisterRequest>,
+    ) -> Result<Response<proto::BatchRegisterResponse>, Status> {
+        let caller = caller(request.extensions());
+        let refused = log_refusal("BatchRegister", &caller);
+        let requests = request.into_inner().requests;
+        if requests.len() > MAX_BATCH {
+            let text = format!("are {}; at most {MAX_BATCH} are taken in one call", requests.len());
+            return Err(refused(invalid(vec![convert::violation("requests", text)])));
+        }
+        let mut good = Vec::with_capacity(requests.len());
+        let mut results: Vec<Option<Status>> = Vec::with_capacity(requests.len());
+        for (index, request) in requests.into_iter().enumerate() {
+            match convert::registration(request, address(&caller), &format!("requests[{index}].")) {
+                Ok(registration) => {
+                    good.push(registration);
+                    results.push(None);
+                }
+                Err(violations) => results.push(Some(refused(invalid(violations)))),
+            }
+        }
+        let mut registered = self.engine.register(good).await.map_err(Status::from)?.into_iter();
+        let result = |bad: Option<Status>| match bad {
+            Some(status) => BatchResult::Error(rpc_status(&status)),
+            None => match registered.next() {
+                Some(Ok(registered)) => BatchResult::Response(self.registered(registered, &caller)),
+                Some(Err(refusal)) => BatchResult::Error(rpc_status(&refused(refusal.into()))),
+                None => BatchResult::Error(rpc_status(&Status::internal("the engine gave no answer"))),
+            },
+        };
+        let results = results.into_iter().map(result);
+        let results =
+            results.map(|result| proto::batch_register_response::Result { result: Some(result) }).collect();
+        Ok(Response::new(proto::BatchRegisterResponse { results }))
+    }
+
+    async fn ping(
+        &self,
+        request: Request<proto::PingRequest>,
+    ) -> Result<Response<proto::PingResponse>, Status> {
+        let caller = caller(request.extensions());
+        let refused = log_refusal("Ping", &caller);
+        let proto::PingRequest { id, lease_token } = request.into_inner();
+        let target = convert::target(&id).map_err(invalid).map_err(&refused)?;
+        let renewed = self.engine.renew(target, proof(&lease_token, &caller)).await;
+        let renewed = renewed.map_err(Status::from).map_err(&refused)?;
+        Ok(Response::new(proto::PingResponse {
+            id: renewed.id.to_string(),
+            status: "alive".to_owned(),
+            last_ping_at: Some(convert::timestamp(self.engine.wall(renewed.times.renewed))),
+            expires_at: Some(convert::timestamp(self.engine.wall(renewed.times.deadline))),
+            ttl_seconds: renewed.ttl_seconds,
+        }))
+    }
+
+    async fn list(
+        &self,
+        request: Request<proto::ListRequest>,
+    ) -> Result<Response<proto::ListResponse>, Status> {
+        let caller = caller(request.extensions());
+        let answer = self.list_page(request.into_inner(), caller.door);
+        answer.map(Response::new).map_err(log_refusal("List", &caller))
+    }
+
+    async fn get(&self, request: Request<proto::GetRequest>) -> Result<Response<proto::Instance>, Status> {
+        let caller = caller(request.extensions());
+        let refused = log_refusal("Get", &caller);
+        let id = request.into_inner().id;
+        let target = convert::target(&id).map_err(invalid).map_err(&refused)?;
+        let found = {
+            let catalog = self.engine.view().read();
+            match &target {
+                Target::Id(id) => catalog.get(*id).cloned(),
+                Target::Name(name) => catalog.newest(name).cloned(),
+            }
+        };
+        match found {
+            Some(instance) => Ok(Response::new(convert::current(&*self.engine, &instance))),
+            None => Err(refused(Status::not_found(format!("{id:?} is not registered")))),
+        }
+    }
+
+    type WatchStream = ReceiverStream<Result<proto::WatchResponse, Status>>;
+
+    async fn watch(
+        &self,
+        request: Request<proto::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let caller = caller(request.extensions());
+        let refused = log_refusal("Watch", &caller);
+        self.start_watch(request.into_inner(), Arc::clone(&caller.connection))
+            .map(Response::new)
+            .map_err(refused)
+    }
+
+    async fn deregister(
+        &self,
+        request: Request<proto::DeregisterRequest>,
+    ) -> Result<Response<proto::DeregisterResponse>, Status> {
+        let caller = caller(request.extensions());
+        let refused = log_refusal("Deregister", &caller);
+        let proto::DeregisterRequest { id, lease_token } = request.into_inner();
+        let target = convert::target(&id).map_err(invalid).map_err(&refused)?;
+        let departed = self.engine.deregister(target, proof(&lease_token, &caller)).await;
+        let departed = departed.map_err(Status::from).map_err(&refused)?;
+        Ok(Response::new(proto::DeregisterResponse {
+            status: "deregistered".to_owned(),
+            service: Some(convert::instance(&*self.engine, &departed.instance, departed.times)),
+        }))
+    }
+
+    type KeepAliveStream = ReceiverStream<Result<proto::KeepAliveResponse, Status>>;
+
+    async fn keep_alive(
+        &self,
+        request: Request<Streaming<proto::KeepAliveRequest>>,
+    ) -> Result<Response<Self::KeepAliveStream>, Status> {
+        let caller = caller(request.extensions());
+        Ok(Response::new(self.start_keepalive(request.into_inner(), caller)))
+    }
+}
+
+impl Registry {
+    fn registered(&self, registered: Registered, caller: &Caller) -> proto::RegisterResponse {
+        let instance = &*registered.instance;
+        let (service, url) = (&instance.content.service, &instance.content.url);
+        let ttl = instance.ttl.0;
+        let what = match registered.outcome {
+            Outcome::New => "is registered",
+            Outcome::Updated => "is updated",
+            Outcome::Unchanged => "was registered already",
+            Outcome::Revived => "is registered again",
+        };
+        proto::RegisterResponse {
+            id: instance.id.to_string(),
+            status: "registered".to_owned(),
+            service_url: url.to_string(),
+            message: format!("{service} at {url} {what}; renew it within {ttl} s"),
+            ttl_seconds: ttl,
+            ping_url: self.ping_url(instance.id, &registered.token, caller),
+            service: service.to_string(),
+            expires_at: Some(convert::timestamp(self.engine.wall(registered.times.deadline))),
+            revision: instance.revision.0,
+            lease_token: registered.token,
+        }
+    }
+
+    fn ping_url(&self, id: LeaseId, token: &str, caller: &Caller) -> String {
+        let base = match &self.http.public_url {
+            Some(url) => url.clone(),
+            None => format!("{}://{}", caller.scheme, caller.authority),
+        };
+        let prefix = &self.http.prefix;
+        let query = if self.require_lease_token { format!("?lease_token={token}") } else { String::new() };
+        format!("{base}{prefix}/services/{id}/$ping{query}")
+    }
+}
+
+/// Who calls. The server always says; without one, as in tests of the service alone, it
+/// is this machine.
+fn caller(extensions: &Extensions) -> Caller {
+    extensions.get::<Caller>().cloned().unwrap_or_else(|| Caller {
+        peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        scheme: "http",
+        authority: "localhost".to_owned(),
+        door: Door::Grpc,
+        connection: Arc::default(),
+    })
+}
+
+fn proof(lease_token: &str, caller: &Caller) -> Proof {
+    let token = (!lease_token.is_empty()).then(|| hash_token(lease_token));
+    Proof { token, peer: address(caller) }
+}
+
+/// The caller's address; an IPv4 one is the same however the socket shows it.
+fn address(caller: &Caller) -> IpAddr {
+    caller.peer.ip().to_canonical()
+}
+
+fn rpc_status(status: &Status) -> tonic_types::Status {
+    use prost::Message as _;
+    // Details, when there are any, are a whole google.rpc.Status.
+    let whole = tonic_types::Status::decode(status.details()).unwrap_or_default();
+    tonic_types::Status {
+        code: status.code() as i32,
+        message: status.message().to_owned(),
+        details: whole.details,
+    }
+}

@@ -1,0 +1,285 @@
+//! Watch: a cursor into the catalog's history, and what it has not seen.
+//!
+//! Each watch is a task with no queue of its own. It reads what came after its cursor,
+//! sends it, and waits for the bell. While its client is slow it moves the cursor over
+//! what does not match, so that only a change which matters to it can leave it behind.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, watch::Receiver},
+    time::Instant,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use crate::{
+    call::Connection,
+    catalog::{Cursor, Delta, Since, Snapshot},
+    engine::{Engine, SnapshotError},
+    metrics::Open,
+    proto::{self, watch_response::Type},
+    types::{Epoch, Filter, Instance, Revision},
+};
+
+use super::{Registry, convert, refuse::invalid, token::ResumeToken};
+
+/// A message holds about so many bytes of events, unless one revision alone holds more.
+const MESSAGE_BYTES: usize = 256 << 10;
+/// Messages that wait for a client that does not read; beyond them the cursor waits.
+const BUFFER: usize = 2;
+
+const DEFAULT_BOOKMARK: Duration = Duration::from_secs(15);
+const LEAST_BOOKMARK: Duration = Duration::from_millis(100);
+const LONGEST_BOOKMARK: Duration = Duration::from_secs(3600);
+
+impl Registry {
+    pub(super) fn start_watch(
+        &self,
+        request: proto::WatchRequest,
+        connection: Arc<Connection>,
+    ) -> Result<ReceiverStream<Result<proto::WatchResponse, Status>>, Status> {
+        let filter = convert::filter(&request.service, request.labels).map_err(invalid)?;
+        let bookmark = request.bookmark_interval.map(convert::duration).transpose();
+        let bookmark = bookmark
+            .map_err(|text| invalid(vec![convert::violation("bookmark_interval", text)]))?
+            .unwrap_or(DEFAULT_BOOKMARK)
+            .clamp(LEAST_BOOKMARK, LONGEST_BOOKMARK);
+        let resume = match request.resume_token.as_str() {
+            "" => None,
+            text => Some(ResumeToken::decode(text).ok_or_else(|| {
+                let text = "is no token of a Watch or List answer; send none to start with a snapshot";
+                invalid(vec![convert::violation("resume_token", text)])
+            })?),
+        };
+        let (out, messages) = mpsc::channel(BUFFER);
+        let head = self.engine.view().subscribe();
+        let epoch = self.engine.view().read().epoch();
+        let digest = filter.digest();
+        let watcher = Watcher {
+            engine: Arc::clone(&self.engine),
+            filter,
+            digest,
+            epoch,
+            head,
+            out,
+            cursor: None,
+            bookmark,
+            _open: Open::of(&self.metrics.watchers),
+        };
+        tokio::spawn(watcher.run(resume, connection));
+        Ok(ReceiverStream::new(messages))
+    }
+}
+
+struct Watcher {
+    engine: Arc<dyn Engine>,
+    filter: Filter,
+    digest: u64,
+    epoch: Epoch,
+    /// The bell.
+    head: Receiver<Revision>,
+    out: mpsc::Sender<Result<proto::WatchResponse, Status>>,
+    /// Up to where the client has been told; none before its snapshot.
+    cursor: Option<Cursor>,
+    bookmark: Duration,
+    _open: Open,
+}
+
+/// Why a watch ends: in all cases the client may resume.
+enum End {
+    /// The client is gone.
+    Closed,
+    /// There is no room for its snapshot.
+    NoSnapshot(SnapshotError),
+}
+
+impl Watcher {
+    async fn run(mut self, resume: Option<ResumeToken>, connection: Arc<Connection>) {
+        let out = self.out.clone();
+        let end = tokio::select! {
+            end = self.follow(resume) => end,
+            () = connection.wait_leaving() => {
+                let status = Status::unavailable("the server is draining; resume with the last resume_token");
+                let _ = out.send(Err(status)).await;
+                return;
+            }
+            () = out.closed() => return,
+        };
+        if let Err(End::NoSnapshot(error)) = end {
+            let _ = out.send(Err(Status::unavailable(error.to_string()))).await;
+        }
+    }
+
+    async fn follow(&mut self, resume: Option<ResumeToken>) -> Result<(), End> {
+        if let Some(token) = resume {
+            // A token of another epoch or filter says nothing of what this client has seen.
+            if token.epoch == self.epoch && token.filter == self.digest {
+                self.cursor = Some(Cursor(token.revision));
+            } else {
+                self.reset().await?;
+            }
+        }
+        let mut idle_since = Instant::now();
+        loop {
+            let Some(cursor) = self.cursor else {
+                self.snapshot().await?;
+                idle_since = Instant::now();
+                continue;
+            };
+            self.head.mark_unchanged();
+            match self.since(cursor, MESSAGE_BYTES) {
+                Since::Gone => self.reset().await?,
+                Since::Deltas(deltas, seen) if deltas.is_empty() => {
+                    self.cursor = Some(seen);
+                    if seen == cursor && self.wait(idle_since + self.bookmark).await {
+                        self.send(self.message(Type::Bookmark, Vec::new(), seen.0)).await?;
+                        idle_since = Instant::now();
+                    }
+                }
+                Since::Deltas(deltas, seen) => {
+                    self.cursor = Some(seen);
+                    let message = self.message(Type::Changes, self.events(&deltas), seen.0);
+                    self.send(message).await?;
+                    idle_since = Instant::now();
+                }
+            }
+        }
+    }
+
+    /// Waits for the bell. Says whether the stream has been idle until `bookmark` instead.
+    async fn wait(&mut self, bookmark: Instant) -> bool {
+        tokio::select! {
+            changed = self.head.changed() => {
+                if changed.is_err() {
+                    // The engine is gone, and the server with it.
+                    std::future::pending::<()>().await;
+                }
+                false
+            }
+            () = tokio::time::sleep_until(bookmark) => true,
+        }
+    }
+
+    async fn reset(&mut self) -> Result<(), End> {
+        self.cursor = None;
+        let revision = self.engine.view().read().revision();
+        self.send(proto::WatchResponse {
+            r#type: Type::Reset.into(),
+            events: Vec::new(),
+            resume_token: String::new(),
+            revision: revision.0,
+        })
+        .await
+    }
+
+    /// Sends what lives, and what changed while it was read, until the history takes over.
+    async fn snapshot(&mut self) -> Result<(), End> {
+        let mut snapshot = self.engine.view().snapshot(&self.filter).map_err(End::NoSnapshot)?;
+        let mine: Vec<Arc<Instance>> = snapshot
+            .instances()
+            .iter()
+            .filter(|instance| self.filter.matches(&instance.content))
+            .cloned()
+            .collect();
+        self.send_listed(&mine, snapshot.revision()).await?;
+        loop {
+            let cursor = Cursor(snapshot.revision());
+            if !matches!(self.since(cursor, 1), Since::Gone) {
+                self.cursor = Some(cursor);
+                return self.send(self.message(Type::Synced, Vec::new(), cursor.0)).await;
+            }
+            let later: Snapshot = self.engine.view().fresh_snapshot(&self.filter);
+            let (put, removed) = snapshot.difference(&later, &self.filter);
+            self.send_removed(&removed, later.revision()).await?;
+            self.send_listed(&put, later.revision()).await?;
+            snapshot = Arc::new(later);
+        }
+    }
+
+    async fn send_listed(&mut self, instances: &[Arc<Instance>], revision: Revision) -> Result<(), End> {
+        for part in portions(instances) {
+            let events = convert::instances(&*self.engine, part).into_iter().map(convert::listed).collect();
+            self.send_part(events, revision).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_removed(&mut self, instances: &[Arc<Instance>], revision: Revision) -> Result<(), End> {
+        for part in portions(instances) {
+            let events = convert::instances(&*self.engine, part).into_iter().map(convert::gone).collect();
+            self.send_part(events, revision).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_part(&mut self, events: Vec<proto::Event>, revision: Revision) -> Result<(), End> {
+        self.send(proto::WatchResponse {
+            r#type: Type::Snapshot.into(),
+            events,
+            resume_token: String::new(),
+            revision: revision.0,
+        })
+        .await
+    }
+
+    fn since(&self, cursor: Cursor, max_bytes: usize) -> Since {
+        self.engine.view().read().since(cursor, &self.filter, max_bytes)
+    }
+
+    fn events(&self, deltas: &[Delta]) -> Vec<proto::Event> {
+        let events = deltas.iter().flat_map(|delta| delta.events.iter().map(|event| (event, delta.revision)));
+        events.map(|(event, revision)| convert::event(&*self.engine, event, revision.0)).collect()
+    }
+
+    fn message(&self, kind: Type, events: Vec<proto::Event>, revision: Revision) -> proto::WatchResponse {
+        let token = ResumeToken { epoch: self.epoch, revision, filter: self.digest };
+        proto::WatchResponse {
+            r#type: kind.into(),
+            events,
+            resume_token: token.encode(),
+            revision: revision.0,
+        }
+    }
+
+    /// Sends a message when there is room; until then moves the cursor over what does not
+    /// match.
+    async fn send(&mut self, message: proto::WatchResponse) -> Result<(), End> {
+        let out = self.out.clone();
+        let room = out.reserve();
+        tokio::pin!(room);
+        loop {
+            tokio::select! {
+                biased;
+                permit = &mut room => {
+                    permit.map_err(|_| End::Closed)?.send(Ok(message));
+                    return Ok(());
+                }
+                Ok(()) = self.head.changed() => {
+                    if let Some(cursor) = self.cursor
+                        && let Since::Deltas(deltas, seen) = self.since(cursor, 1)
+                        && deltas.is_empty()
+                    {
+                        self.cursor = Some(seen);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Parts of about a message's size.
+fn portions(instances: &[Arc<Instance>]) -> impl Iterator<Item = &[Arc<Instance>]> {
+    let mut rest = instances;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let full = rest.iter().position(|instance| {
+            bytes += instance.event_bytes();
+            bytes > MESSAGE_BYTES
+        });
+        // One that is larger than a portion makes one of its own.
+        let (part, after) = rest.split_at(full.map_or(rest.len(), |at| at.max(1)));
+        rest = after;
+        (!part.is_empty()).then_some(part)
+    })
+}

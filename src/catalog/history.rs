@@ -1,0 +1,99 @@
+//! The recent commits, bounded in bytes, and how a cursor reads them.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use crate::types::{Filter, Revision};
+
+use super::{Commit, Event, evicted::Evicted};
+
+/// How many commits one look at the history goes through at most, so that nobody holds
+/// the catalog for long.
+const LOOK: usize = 4096;
+
+/// Up to which revision a reader has seen everything that matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cursor(pub Revision);
+
+/// The events of one revision that match.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delta {
+    /// Their revision.
+    pub revision: Revision,
+    /// At least one.
+    pub events: Vec<Event>,
+}
+
+/// What came after a cursor.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Since {
+    /// These deltas, perhaps none, and the cursor that has seen them. There may be more
+    /// unless it has reached the catalog's revision.
+    Deltas(Vec<Delta>, Cursor),
+    /// A change that may match has left the history: read a snapshot.
+    Gone,
+}
+
+#[derive(Debug)]
+pub(super) struct History {
+    commits: VecDeque<(Arc<Commit>, usize)>,
+    bytes: usize,
+    capacity: usize,
+    evicted: Evicted,
+    /// Every commit after this revision is here.
+    complete_after: Revision,
+}
+
+impl History {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self {
+            commits: VecDeque::new(),
+            bytes: 0,
+            capacity,
+            evicted: Evicted::default(),
+            complete_after: Revision(0),
+        }
+    }
+
+    pub(super) fn push(&mut self, commit: Arc<Commit>) {
+        let bytes = commit.bytes();
+        self.bytes += bytes;
+        self.commits.push_back((commit, bytes));
+        while self.bytes > self.capacity {
+            let Some((commit, bytes)) = self.commits.pop_front() else { break };
+            self.bytes -= bytes;
+            self.complete_after = commit.revision;
+            self.evicted.note(&commit);
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn covers(&self, revision: Revision) -> bool {
+        revision >= self.complete_after
+    }
+
+    pub(super) fn since(&self, cursor: Cursor, head: Revision, filter: &Filter, max_bytes: usize) -> Since {
+        if cursor.0 > head || (!self.covers(cursor.0) && self.evicted.may_concern(filter, cursor.0)) {
+            return Since::Gone;
+        }
+        let start = self.commits.partition_point(|(commit, _)| commit.revision <= cursor.0);
+        let mut deltas = Vec::new();
+        let mut bytes = 0;
+        for (looked, (commit, size)) in self.commits.range(start..).enumerate() {
+            let events: Vec<Event> =
+                commit.changes.iter().filter_map(|change| change.seen_through(filter)).collect();
+            let full = !events.is_empty() && bytes + size > max_bytes && bytes > 0;
+            if full || looked == LOOK {
+                let seen = Cursor(Revision(commit.revision.0 - 1));
+                return Since::Deltas(deltas, seen.max(cursor));
+            }
+            if !events.is_empty() {
+                bytes += size;
+                deltas.push(Delta { revision: commit.revision, events });
+            }
+        }
+        Since::Deltas(deltas, Cursor(head))
+    }
+}

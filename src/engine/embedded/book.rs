@@ -1,0 +1,372 @@
+//! Who is who: which pair of service and url has which id, what becomes of it when it
+//! registers again, lapses, comes back or leaves. Pure, like the leases it is built on:
+//! it is told the time and fresh ids, and writes what follows into a draft of commits.
+//! Start with [`Book`].
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use subtle::ConstantTimeEq;
+
+use crate::{
+    catalog::{Change, Kind, Reason},
+    config::DuplicateId,
+    engine::{Departed, Proof, Refusal, Renewed, TokenHash},
+    lease::{Cause, Handle, Lapse, Leases, Standing, StreamEnd, StreamId},
+    types::{
+        Instance, LeaseId, LeaseTimes, Moment, Revision, ServiceName, ServiceUrl, Status, Target, WallTime,
+    },
+};
+
+use super::draft::Draft;
+
+/// The rules of registration.
+#[derive(Clone, Debug)]
+pub(super) struct BookRules {
+    pub(super) default_ttl: u32,
+    pub(super) min_ttl: u32,
+    pub(super) max_ttl: u32,
+    pub(super) drop_grace: Duration,
+    pub(super) duplicate_id: DuplicateId,
+    pub(super) require_token: bool,
+}
+
+/// Every registration that lives or is still remembered: one for each pair.
+#[derive(Debug)]
+pub(super) struct Book {
+    pub(super) rules: BookRules,
+    pub(super) leases: Leases,
+    /// By the lease's handle.
+    pub(super) records: Vec<Option<Record>>,
+    pub(super) ids: HashMap<LeaseId, Handle>,
+    pub(super) pairs: HashMap<(ServiceName, ServiceUrl), Handle>,
+    names: HashMap<ServiceName, BTreeSet<Handle>>,
+    client_ids: HashMap<Arc<str>, BTreeSet<Handle>>,
+    /// The last revision that was decided; the catalog's may be behind.
+    pub(super) revision: Revision,
+}
+
+/// One registration.
+#[derive(Debug)]
+pub(super) struct Record {
+    /// As last shown.
+    pub(super) instance: Arc<Instance>,
+    pub(super) token: TokenHash,
+    /// Where its last Register came from.
+    pub(super) peer: IpAddr,
+    pub(super) client_id: Option<Arc<str>>,
+}
+
+/// One point in time, in both ways.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    pub(super) moment: Moment,
+    pub(super) wall: WallTime,
+}
+
+/// What a renewal came to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Renewal {
+    Done(Renewed),
+    /// The lease is suspect or has lapsed: bringing it back is a change, for the writer.
+    NeedsCommit,
+}
+
+impl Book {
+    pub(super) fn new(rules: BookRules, leases: Leases) -> Self {
+        Self {
+            rules,
+            leases,
+            records: Vec::new(),
+            ids: HashMap::new(),
+            pairs: HashMap::new(),
+            names: HashMap::new(),
+            client_ids: HashMap::new(),
+            revision: Revision(0),
+        }
+    }
+
+    /// A draft that goes on where the last one ended.
+    pub(super) fn draft(&self) -> Draft {
+        Draft::after(self.revision)
+    }
+
+    /// Renews a live lease; nothing else changes anything.
+    pub(super) fn renew(&mut self, target: &Target, proof: Proof, at: Moment) -> Result<Renewal, Refusal> {
+        let handle = self.find(target, proof)?;
+        Ok(match self.leases.renew(handle, at) {
+            Standing::Live => Renewal::Done(self.renewed(handle)),
+            Standing::Suspect | Standing::Lapsed => Renewal::NeedsCommit,
+            Standing::Dead => return Err(not_found(target)),
+        })
+    }
+
+    /// Renews a lease and brings it back if it is suspect or has lapsed.
+    pub(super) fn restore(
+        &mut self,
+        target: &Target,
+        proof: Proof,
+        at: Moment,
+        draft: &mut Draft,
+    ) -> Result<Renewed, Refusal> {
+        let handle = self.find(target, proof)?;
+        if self.leases.standing(handle) == Standing::Dead {
+            return Err(not_found(target));
+        }
+        self.bring_back(handle, at, draft);
+        Ok(self.renewed(handle))
+    }
+
+    /// Ends a registration that lives or has lapsed.
+    pub(super) fn deregister(
+        &mut self,
+        target: &Target,
+        proof: Proof,
+        now: Moment,
+        draft: &mut Draft,
+    ) -> Result<Departed, Refusal> {
+        let handle = self.find(target, proof)?;
+        let departed = Departed { instance: self.instance(handle), times: self.leases.view(handle) };
+        match self.leases.standing(handle) {
+            Standing::Dead => return Err(not_found(target)),
+            // Watchers have seen it expire: only its way back is closed.
+            Standing::Lapsed => self.leases.end(handle, now),
+            Standing::Live | Standing::Suspect => self.remove(handle, Reason::Client, now, draft),
+        }
+        Ok(departed)
+    }
+
+    /// Attaches a live lease. Otherwise says what stands in the way.
+    pub(super) fn attach(
+        &mut self,
+        stream: StreamId,
+        id: LeaseId,
+        token: Option<TokenHash>,
+        at: Moment,
+    ) -> Result<Standing, Refusal> {
+        let handle = *self.ids.get(&id).ok_or_else(|| Refusal::NotFound(id.to_string()))?;
+        self.check_token(handle, token)?;
+        let standing = self.leases.standing(handle);
+        match standing {
+            Standing::Live => self.leases.attach(handle, stream, at),
+            Standing::Suspect | Standing::Lapsed => {}
+            Standing::Dead => return Err(Refusal::NotFound(id.to_string())),
+        }
+        Ok(standing)
+    }
+
+    /// Attaches a lease and brings it back if it is suspect or has lapsed.
+    pub(super) fn attach_restoring(
+        &mut self,
+        stream: StreamId,
+        id: LeaseId,
+        token: Option<TokenHash>,
+        at: Moment,
+        draft: &mut Draft,
+    ) -> Result<(), Refusal> {
+        if self.attach(stream, id, token, at)? != Standing::Live {
+            let handle = self.ids[&id];
+            self.bring_back(handle, at, draft);
+            self.leases.attach(handle, stream, at);
+        }
+        Ok(())
+    }
+
+    pub(super) fn end_stream(
+        &mut self,
+        stream: StreamId,
+        end: StreamEnd,
+        at: Moment,
+        now: Moment,
+        draft: &mut Draft,
+    ) {
+        for lapse in self.leases.end_stream(stream, end, at, now) {
+            self.lapsed(lapse, draft);
+        }
+    }
+
+    /// Lets go of what is due.
+    pub(super) fn tick(&mut self, now: Moment, next_tick: Moment, draft: &mut Draft) {
+        for lapse in self.leases.tick(now, next_tick) {
+            self.lapsed(lapse, draft);
+        }
+    }
+
+    /// The times of a registration that lives or is remembered.
+    pub(super) fn times(&self, id: LeaseId) -> Option<LeaseTimes> {
+        self.ids.get(&id).map(|handle| self.leases.view(*handle))
+    }
+
+    fn lapsed(&mut self, lapse: Lapse, draft: &mut Draft) {
+        let Lapse { handle, cause, times } = lapse;
+        let before = self.instance(handle);
+        let (kind, reason, braked) = match cause {
+            Cause::Forgotten => return self.erase(handle),
+            Cause::Suspect => {
+                let after = self.reshape(handle, Status::Suspect, draft);
+                return draft.push(Change {
+                    kind: Kind::Suspect,
+                    reason: Reason::StreamDropped,
+                    before: Some(before),
+                    after: Some(after),
+                    times,
+                    braked: false,
+                });
+            }
+            Cause::TtlLapsed { braked } => (Kind::Expired, Reason::TtlLapsed, braked),
+            Cause::StreamDropped => (Kind::Expired, Reason::StreamDropped, false),
+        };
+        draft.push(Change { kind, reason, before: Some(before), after: None, times, braked });
+    }
+
+    fn bring_back(&mut self, handle: Handle, at: Moment, draft: &mut Draft) {
+        let standing = self.leases.standing(handle);
+        self.leases.restore(handle, at);
+        let before = self.instance(handle);
+        let (kind, reason, before) = match standing {
+            Standing::Live | Standing::Dead => return,
+            Standing::Suspect => (Kind::Updated, Reason::Recovered, Some(before)),
+            Standing::Lapsed => (Kind::Registered, Reason::Revived, None),
+        };
+        let after = Some(self.reshape(handle, Status::Alive, draft));
+        let times = self.leases.view(handle);
+        draft.push(Change { kind, reason, before, after, times, braked: false });
+    }
+
+    /// Ends a live or suspect registration, and says so.
+    pub(super) fn remove(&mut self, handle: Handle, reason: Reason, now: Moment, draft: &mut Draft) {
+        let before = Some(self.instance(handle));
+        let times = self.leases.view(handle);
+        self.leases.end(handle, now);
+        draft.push(Change { kind: Kind::Deregistered, reason, before, after: None, times, braked: false });
+    }
+
+    /// The same instance with another status, at the draft's revision.
+    fn reshape(&mut self, handle: Handle, status: Status, draft: &mut Draft) -> Arc<Instance> {
+        let instance = self.instance(handle);
+        let revision = draft.revision_for(instance.event_bytes());
+        let instance = Arc::new(Instance { status, revision, ..Instance::clone(&instance) });
+        self.record_mut(handle).instance = Arc::clone(&instance);
+        instance
+    }
+
+    /// The registration that a caller means, if it may touch it.
+    fn find(&self, target: &Target, proof: Proof) -> Result<Handle, Refusal> {
+        let handle = match target {
+            Target::Id(id) => self.ids.get(id).copied().ok_or_else(|| not_found(target))?,
+            Target::Name(name) => self.find_by_name(name, proof.peer)?,
+        };
+        self.check_token(handle, proof.token)?;
+        Ok(handle)
+    }
+
+    /// Nothing is renewed or removed by guess: of all that bear the name and are still
+    /// remembered, or of those from the caller's own address if any are, one must remain.
+    fn find_by_name(&self, name: &ServiceName, peer: IpAddr) -> Result<Handle, Refusal> {
+        let empty = BTreeSet::new();
+        let all = self.names.get(name).unwrap_or(&empty);
+        let mut own = all.iter().copied().filter(|handle| self.record(*handle).peer == peer).peekable();
+        let candidates: Vec<Handle> =
+            if own.peek().is_some() { own.collect() } else { all.iter().copied().collect() };
+        match candidates[..] {
+            [] => Err(not_found(&Target::Name(name.clone()))),
+            [one] => Ok(one),
+            _ => {
+                let mut ids: Vec<LeaseId> = candidates.iter().map(|handle| self.leases.id(*handle)).collect();
+                ids.sort_unstable();
+                ids.truncate(10);
+                Err(Refusal::Ambiguous { name: name.clone(), count: candidates.len(), ids })
+            }
+        }
+    }
+
+    pub(super) fn check_token(&self, handle: Handle, token: Option<TokenHash>) -> Result<(), Refusal> {
+        let id = self.leases.id(handle);
+        match token {
+            Some(token) if bool::from(token.ct_eq(&self.record(handle).token)) => Ok(()),
+            Some(_) => Err(Refusal::WrongToken(id)),
+            None if self.rules.require_token => Err(Refusal::TokenRequired(id)),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn enter(&mut self, handle: Handle, record: Record) {
+        let Instance { id, content, .. } = &*record.instance;
+        self.ids.insert(*id, handle);
+        self.pairs.insert((content.service.clone(), content.url.clone()), handle);
+        self.names.entry(content.service.clone()).or_default().insert(handle);
+        if handle.index() >= self.records.len() {
+            self.records.resize_with(handle.index() + 1, || None);
+        }
+        self.records[handle.index()] = Some(record);
+    }
+
+    /// Takes a registration out of every index; its lease is forgotten already.
+    pub(super) fn erase(&mut self, handle: Handle) {
+        self.index_client_id(handle, None);
+        let Some(record) = self.records.get_mut(handle.index()).and_then(Option::take) else { return };
+        let Instance { id, content, .. } = &*record.instance;
+        self.ids.remove(id);
+        self.pairs.remove(&(content.service.clone(), content.url.clone()));
+        if let Some(handles) = self.names.get_mut(&content.service) {
+            handles.remove(&handle);
+            if handles.is_empty() {
+                self.names.remove(&content.service);
+            }
+        }
+    }
+
+    pub(super) fn index_client_id(&mut self, handle: Handle, client_id: Option<Arc<str>>) {
+        let Some(record) = self.records.get_mut(handle.index()).and_then(Option::as_mut) else { return };
+        let old = std::mem::replace(&mut record.client_id, client_id.clone());
+        if let Some(old) = old
+            && let Some(handles) = self.client_ids.get_mut(&old)
+        {
+            handles.remove(&handle);
+            if handles.is_empty() {
+                self.client_ids.remove(&old);
+            }
+        }
+        if let Some(client_id) = client_id {
+            self.client_ids.entry(client_id).or_default().insert(handle);
+        }
+    }
+
+    pub(super) fn of_client_id(&self, client_id: &str) -> Vec<Handle> {
+        self.client_ids.get(client_id).into_iter().flatten().copied().collect()
+    }
+
+    /// The record of a handle that is in use: every lease has one until it is forgotten.
+    #[expect(clippy::expect_used, reason = "a lease and its record are made and unmade together")]
+    pub(super) fn record(&self, handle: Handle) -> &Record {
+        self.records[handle.index()].as_ref().expect("every lease has a record")
+    }
+
+    #[expect(clippy::expect_used, reason = "a lease and its record are made and unmade together")]
+    pub(super) fn record_mut(&mut self, handle: Handle) -> &mut Record {
+        self.records[handle.index()].as_mut().expect("every lease has a record")
+    }
+
+    pub(super) fn instance(&self, handle: Handle) -> Arc<Instance> {
+        Arc::clone(&self.record(handle).instance)
+    }
+
+    fn renewed(&self, handle: Handle) -> Renewed {
+        Renewed {
+            id: self.leases.id(handle),
+            ttl_seconds: self.leases.terms(handle).ttl.0,
+            times: self.leases.view(handle),
+        }
+    }
+}
+
+fn not_found(target: &Target) -> Refusal {
+    Refusal::NotFound(match target {
+        Target::Id(id) => id.to_string(),
+        Target::Name(name) => format!("{:?}", name.as_str()),
+    })
+}

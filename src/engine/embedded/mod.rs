@@ -1,0 +1,281 @@
+//! The embedded engine: truth in memory, one writer.
+//!
+//! The book (who is who, which leases live) stands behind one lock that is never held
+//! across an await or a wait. Renewals of live leases take it and are answered at once.
+//! Everything that makes a change goes through the writer, a single task: it drains its
+//! queue, decides the batch under the lock, publishes the commits to the catalog, and
+//! only then answers. Expiry is the writer's too, so there is one point at which a renewal
+//! and an expiry meet: the lock. A renewal that finds its lease taken becomes a command
+//! like any other, and revives it after the expiry was shown.
+
+mod book;
+mod draft;
+mod register;
+mod writer;
+
+#[cfg(test)]
+mod model;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use tokio::sync::{mpsc, oneshot};
+use tracing::warn;
+use ulid::Ulid;
+
+use crate::{
+    catalog::Catalog,
+    config::LeaseConfig,
+    lease::{Beat, Leases, Rules, Standing, StreamEnd, StreamId},
+    metrics::Metrics,
+    types::{Epoch, LeaseId, LeaseTimes, Moment, Target, WallTime},
+};
+
+use super::{
+    Departed, Engine, Proof, Refusal, Registered, Registration, Renewed, TokenHash, View, clock::Clock,
+};
+use book::{Book, BookRules, Renewal};
+use register::Entry;
+use writer::{Command, Writer};
+
+/// The embedded engine, kept in memory.
+#[derive(Debug)]
+pub struct Embedded {
+    shared: Arc<Shared>,
+    /// Unbounded, for a stream's end must never be refused; what can stand in it is bounded
+    /// by the requests that may be open.
+    queue: mpsc::UnboundedSender<Command>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    book: Mutex<Book>,
+    view: View,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+}
+
+impl Embedded {
+    /// Starts an empty registry and its writer, on the current tokio runtime. The writer
+    /// ends when the engine is dropped.
+    pub fn start(config: &LeaseConfig, history_bytes: usize, metrics: Arc<Metrics>) -> Self {
+        let rules = BookRules {
+            default_ttl: config.default_ttl.as_secs() as u32,
+            min_ttl: config.min_ttl.as_secs() as u32,
+            max_ttl: config.max_ttl.as_secs() as u32,
+            drop_grace: config.drop_grace,
+            duplicate_id: config.duplicate_id,
+            require_token: config.require_lease_token,
+        };
+        let leases = Leases::new(Rules {
+            window_micros: config.revive_window.as_micros() as u64,
+            brake: config.mass_expiry_brake,
+        });
+        // What memory held is gone with the process: its revisions are given anew.
+        let epoch = Epoch(fresh_bits() as u64);
+        let shared = Arc::new(Shared {
+            book: Mutex::new(Book::new(rules, leases)),
+            view: View::new(Catalog::new(epoch, history_bytes)),
+            clock: Clock::start(),
+            metrics,
+        });
+        let (queue, commands) = mpsc::unbounded_channel();
+        tokio::spawn(Writer::new(Arc::clone(&shared), commands).run());
+        Self { shared, queue }
+    }
+
+    /// Runs `f` on the book at the time it is told, after looking for a stall.
+    fn decide<T>(&self, f: impl FnOnce(&mut Book, Moment) -> T) -> T {
+        self.shared.decide(f)
+    }
+
+    async fn command<T>(
+        &self,
+        make: impl FnOnce(oneshot::Sender<T>, Moment) -> Command,
+    ) -> Result<T, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(make(reply, self.now())).map_err(|_| Refusal::Closed)?;
+        answer.await.map_err(|_| Refusal::Closed)
+    }
+}
+
+impl Shared {
+    fn decide<T>(&self, f: impl FnOnce(&mut Book, Moment) -> T) -> T {
+        let mut book = self.book.lock();
+        let now = self.clock.now();
+        if let Some(gap) = book.leases.notice(now) {
+            self.metrics.stalls.inc();
+            warn!(
+                gap_ms = gap / 1000,
+                "stalled: deadlines shift, streams that end within 10 s expire nobody"
+            );
+        }
+        f(&mut book, now)
+    }
+}
+
+#[async_trait]
+impl Engine for Embedded {
+    fn view(&self) -> &View {
+        &self.shared.view
+    }
+
+    fn now(&self) -> Moment {
+        self.shared.clock.now()
+    }
+
+    fn wall(&self, moment: Moment) -> WallTime {
+        self.shared.clock.wall(moment)
+    }
+
+    fn times(&self, ids: &[LeaseId]) -> Vec<Option<LeaseTimes>> {
+        let mut times = Vec::with_capacity(ids.len());
+        for some in ids.chunks(1024) {
+            // In portions: a long list must not keep renewals waiting.
+            let book = self.shared.book.lock();
+            times.extend(some.iter().map(|id| book.times(*id)));
+        }
+        times
+    }
+
+    async fn register(
+        &self,
+        registrations: Vec<Registration>,
+    ) -> Result<Vec<Result<Registered, Refusal>>, Refusal> {
+        let mut tokens = Vec::with_capacity(registrations.len());
+        let entries = registrations
+            .into_iter()
+            .map(|registration| {
+                let fresh = new_token();
+                let entry = entry(registration, &fresh, &mut tokens);
+                (entry, fresh)
+            })
+            .unzip::<Entry, String, Vec<_>, Vec<_>>();
+        let (entries, fresh) = entries;
+        let entered = self.command(|reply, at| Command::Register { entries, at, reply }).await?;
+        let answers = entered.into_iter().zip(tokens.into_iter().zip(fresh));
+        Ok(answers
+            .map(|(entered, (sent, fresh))| {
+                let entered = entered?;
+                let token = if entered.fresh_token { fresh } else { sent.unwrap_or_default() };
+                Ok(Registered {
+                    instance: entered.instance,
+                    times: entered.times,
+                    outcome: entered.outcome,
+                    token,
+                })
+            })
+            .collect())
+    }
+
+    async fn renew(&self, target: Target, proof: Proof) -> Result<Renewed, Refusal> {
+        match self.decide(|book, now| book.renew(&target, proof, now))? {
+            Renewal::Done(renewed) => Ok(renewed),
+            Renewal::NeedsCommit => {
+                self.command(|reply, at| Command::Restore { target, proof, at, reply }).await?
+            }
+        }
+    }
+
+    async fn deregister(&self, target: Target, proof: Proof) -> Result<Departed, Refusal> {
+        self.command(|reply, _| Command::Deregister { target, proof, reply }).await?
+    }
+
+    fn open_stream(&self) -> StreamId {
+        self.shared.book.lock().leases.open_stream()
+    }
+
+    async fn attach(
+        &self,
+        stream: StreamId,
+        leases: Vec<(LeaseId, Option<TokenHash>)>,
+    ) -> Result<Vec<(LeaseId, Refusal)>, Refusal> {
+        let mut refused = Vec::new();
+        let mut restore = Vec::new();
+        self.decide(|book, now| {
+            for (id, token) in leases {
+                match book.attach(stream, id, token, now) {
+                    Ok(Standing::Live) => {}
+                    Ok(_) => restore.push((id, token)),
+                    Err(refusal) => refused.push((id, refusal)),
+                }
+            }
+        });
+        if !restore.is_empty() {
+            let more =
+                self.command(|reply, at| Command::Attach { stream, leases: restore, at, reply }).await?;
+            refused.extend(more);
+        }
+        Ok(refused)
+    }
+
+    fn detach(&self, stream: StreamId, ids: &[LeaseId]) -> Vec<LeaseId> {
+        self.decide(|book, now| {
+            if ids.is_empty() {
+                book.leases.detach_all(stream, now);
+            }
+            let mut unknown = Vec::new();
+            for id in ids {
+                match book.ids.get(id).copied() {
+                    Some(handle) => book.leases.detach(handle, stream, now),
+                    None => unknown.push(*id),
+                }
+            }
+            unknown
+        })
+    }
+
+    fn beat(&self, stream: StreamId) {
+        self.decide(|book, now| book.leases.beat(stream, now));
+    }
+
+    fn answer(&self, stream: StreamId) -> Beat {
+        self.shared.book.lock().leases.answer(stream)
+    }
+
+    fn end_stream(&self, stream: StreamId, end: StreamEnd, at: Moment) {
+        // The writer is gone only when the server is: then nothing expires any more.
+        let _ = self.queue.send(Command::EndStream { stream, end, at });
+    }
+
+    fn freeze(&self) {
+        self.decide(|book, _| book.leases.freeze());
+    }
+}
+
+fn entry(registration: Registration, fresh: &str, tokens: &mut Vec<Option<String>>) -> Entry {
+    let token = registration.token.as_deref().map(hash_token);
+    tokens.push(registration.token);
+    Entry {
+        client_id: registration.client_id,
+        content: registration.content,
+        ttl_wish: registration.ttl_wish,
+        drop_grace: registration.drop_grace,
+        token,
+        peer: registration.peer,
+        fresh_id: LeaseId(Ulid::generate().0),
+        fresh_token: hash_token(fresh),
+    }
+}
+
+/// The hash under which a lease token is kept.
+pub fn hash_token(token: &str) -> TokenHash {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+/// 128 random bits as 32 hexadecimal digits.
+fn new_token() -> String {
+    format!("{:032x}", fresh_bits())
+}
+
+fn fresh_bits() -> u128 {
+    let mut bits = [0; 16];
+    // The system's random source does not fail on the platforms we run on once it has
+    // served; ULIDs draw on the same kind of source and are checked for by nobody else.
+    if getrandom::fill(&mut bits).is_err() {
+        return Ulid::generate().0;
+    }
+    u128::from_le_bytes(bits)
+}

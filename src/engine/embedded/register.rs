@@ -1,0 +1,177 @@
+//! Registration: the one command that makes instances.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    catalog::{Change, Kind, Reason},
+    config::DuplicateId,
+    engine::{Outcome, Refusal, TokenHash},
+    lease::{Handle, Standing, Terms},
+    types::{Content, Instance, LeaseId, LeaseTimes, Status, Ttl},
+};
+
+use super::{
+    book::{Book, BookRules, Now, Record},
+    draft::Draft,
+};
+
+/// A registration as the book takes it: tokens are hashes, and a fresh id and token are
+/// at hand should it be new.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) client_id: Option<Arc<str>>,
+    pub(super) content: Content,
+    pub(super) ttl_wish: u32,
+    pub(super) drop_grace: Option<Duration>,
+    pub(super) token: Option<TokenHash>,
+    pub(super) peer: std::net::IpAddr,
+    pub(super) fresh_id: LeaseId,
+    pub(super) fresh_token: TokenHash,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub(super) struct Entered {
+    pub(super) instance: Arc<Instance>,
+    pub(super) times: LeaseTimes,
+    pub(super) outcome: Outcome,
+    /// Whether the fresh token is the good one from now on; else the one that was sent is.
+    pub(super) fresh_token: bool,
+}
+
+impl BookRules {
+    fn terms(&self, ttl_wish: u32, drop_grace: Option<Duration>) -> Terms {
+        let ttl = if ttl_wish == 0 { self.default_ttl } else { ttl_wish.clamp(self.min_ttl, self.max_ttl) };
+        let longest = Duration::from_secs(self.max_ttl.into());
+        let grace = drop_grace.unwrap_or(self.drop_grace).min(longest);
+        Terms { ttl: Ttl(ttl), grace_micros: grace.as_micros() as u64 }
+    }
+}
+
+impl Book {
+    /// Registers a replica: a new one, other content of a live one, a retry, or one that
+    /// had lapsed and comes back under its id. A pair never has two ids that can live.
+    pub(super) fn register(&mut self, entry: Entry, now: Now, draft: &mut Draft) -> Result<Entered, Refusal> {
+        let pair = (entry.content.service.clone(), entry.content.url.clone());
+        let known = self.pairs.get(&pair).copied();
+        let entered = match known.map(|handle| (handle, self.leases.standing(handle))) {
+            Some((handle, Standing::Dead)) => {
+                // A deregistered id stays dead: the pair begins anew.
+                self.leases.forget(handle);
+                self.erase(handle);
+                self.begin(&entry, now, draft)
+            }
+            Some((handle, standing)) => self.again(handle, standing, &entry, now, draft)?,
+            None => self.begin(&entry, now, draft),
+        };
+        if let Some(handle) = self.ids.get(&entered.instance.id).copied() {
+            self.take_client_id(handle, entry.client_id, now, draft);
+        }
+        Ok(entered)
+    }
+
+    fn begin(&mut self, entry: &Entry, now: Now, draft: &mut Draft) -> Entered {
+        let terms = self.rules.terms(entry.ttl_wish, entry.drop_grace);
+        let handle = self.leases.insert(entry.fresh_id, terms, now.moment);
+        let mut instance = Instance {
+            id: entry.fresh_id,
+            content: Arc::new(entry.content.clone()),
+            status: Status::Alive,
+            ttl: terms.ttl,
+            registered_at: now.wall,
+            last_updated: now.wall,
+            revision: self.revision,
+        };
+        instance.revision = draft.revision_for(instance.event_bytes());
+        let instance = Arc::new(instance);
+        let record = Record {
+            instance: Arc::clone(&instance),
+            token: entry.fresh_token,
+            peer: entry.peer,
+            client_id: None,
+        };
+        self.enter(handle, record);
+        self.show(handle, Kind::Registered, Reason::New, None, draft);
+        Entered { instance, times: self.leases.view(handle), outcome: Outcome::New, fresh_token: true }
+    }
+
+    fn again(
+        &mut self,
+        handle: Handle,
+        standing: Standing,
+        entry: &Entry,
+        now: Now,
+        draft: &mut Draft,
+    ) -> Result<Entered, Refusal> {
+        // A process that died with its token must find its way back in: once its lease has
+        // lapsed, the pair is free to whoever serves there now.
+        if standing != Standing::Lapsed || entry.token.is_some() {
+            self.check_token(handle, entry.token)?;
+        }
+        let terms = self.rules.terms(entry.ttl_wish, entry.drop_grace);
+        self.leases.regrant(handle, terms, now.moment);
+
+        let before = self.instance(handle);
+        let same = *before.content == entry.content && before.ttl == terms.ttl;
+        let (kind, reason, outcome) = match (standing, same) {
+            (Standing::Lapsed, _) => (Kind::Registered, Reason::Revived, Outcome::Revived),
+            (Standing::Suspect, true) => (Kind::Updated, Reason::Recovered, Outcome::Unchanged),
+            (_, true) => (Kind::Updated, Reason::Content, Outcome::Unchanged),
+            (_, false) => (Kind::Updated, Reason::Content, Outcome::Updated),
+        };
+        if standing != Standing::Live || !same {
+            let mut after = Instance { status: Status::Alive, ttl: terms.ttl, ..Instance::clone(&before) };
+            if !same {
+                after.content = Arc::new(entry.content.clone());
+                after.last_updated = now.wall;
+            }
+            after.revision = draft.revision_for(after.event_bytes());
+            self.record_mut(handle).instance = Arc::new(after);
+            let shown_before = (standing != Standing::Lapsed).then_some(before);
+            self.show(handle, kind, reason, shown_before, draft);
+        }
+
+        let record = self.record_mut(handle);
+        record.peer = entry.peer;
+        let fresh_token = entry.token.is_none();
+        if fresh_token {
+            record.token = entry.fresh_token;
+        }
+        let instance = Arc::clone(&record.instance);
+        Ok(Entered { instance, times: self.leases.view(handle), outcome, fresh_token })
+    }
+
+    /// Where the newest registration of a client-sent id takes the older one's place, it
+    /// does so now.
+    fn take_client_id(&mut self, handle: Handle, client_id: Option<Arc<str>>, now: Now, draft: &mut Draft) {
+        if self.rules.duplicate_id != DuplicateId::Replace {
+            return;
+        }
+        for other in client_id.as_deref().map(|id| self.of_client_id(id)).unwrap_or_default() {
+            if other == handle {
+                continue;
+            }
+            match self.leases.standing(other) {
+                Standing::Live | Standing::Suspect => {
+                    self.remove(other, Reason::Replaced, now.moment, draft);
+                }
+                Standing::Lapsed => self.leases.end(other, now.moment),
+                Standing::Dead => {}
+            }
+        }
+        self.index_client_id(handle, client_id);
+    }
+
+    fn show(
+        &mut self,
+        handle: Handle,
+        kind: Kind,
+        reason: Reason,
+        before: Option<Arc<Instance>>,
+        draft: &mut Draft,
+    ) {
+        let after = Some(self.instance(handle));
+        let times = self.leases.view(handle);
+        draft.push(Change { kind, reason, before, after, times, braked: false });
+    }
+}

@@ -1,0 +1,160 @@
+//! The writer: the one task that makes changes.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{mpsc, oneshot};
+use tracing::{info, warn};
+
+use crate::{
+    catalog::{Commit, Kind},
+    lease::{StreamEnd, StreamId},
+    types::{LeaseId, Moment, Target},
+};
+
+use super::{
+    Departed, Proof, Refusal, Renewed, Shared, TokenHash,
+    book::{Book, Now},
+    draft::Draft,
+    register::{Entered, Entry},
+};
+
+/// How often the writer looks at the clock even when nothing is due: that is how a
+/// stall is noticed.
+const TICK: Duration = Duration::from_millis(100);
+/// How many commands one batch takes at most, so that expiry is never kept waiting.
+const BATCH: usize = 1024;
+
+type Reply<T> = oneshot::Sender<T>;
+
+/// What only the writer does.
+#[derive(Debug)]
+pub(super) enum Command {
+    Register { entries: Vec<Entry>, at: Moment, reply: Reply<Vec<Result<Entered, Refusal>>> },
+    Restore { target: Target, proof: Proof, at: Moment, reply: Reply<Result<Renewed, Refusal>> },
+    Deregister { target: Target, proof: Proof, reply: Reply<Result<Departed, Refusal>> },
+    Attach { stream: StreamId, leases: Leases, at: Moment, reply: Reply<Vec<(LeaseId, Refusal)>> },
+    EndStream { stream: StreamId, end: StreamEnd, at: Moment },
+}
+
+type Leases = Vec<(LeaseId, Option<TokenHash>)>;
+
+/// An answer that may be given once the batch is committed.
+enum Answer {
+    Register(Reply<Vec<Result<Entered, Refusal>>>, Vec<Result<Entered, Refusal>>),
+    Restore(Reply<Result<Renewed, Refusal>>, Result<Renewed, Refusal>),
+    Deregister(Reply<Result<Departed, Refusal>>, Result<Departed, Refusal>),
+    Attach(Reply<Vec<(LeaseId, Refusal)>>, Vec<(LeaseId, Refusal)>),
+}
+
+#[derive(Debug)]
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    commands: mpsc::UnboundedReceiver<Command>,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, commands: mpsc::UnboundedReceiver<Command>) -> Self {
+        Self { shared, commands }
+    }
+
+    /// Runs until every sender of commands is gone.
+    pub(super) async fn run(mut self) {
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut wait = TICK;
+        loop {
+            tokio::select! {
+                taken = self.commands.recv_many(&mut batch, BATCH) => {
+                    if taken == 0 {
+                        return;
+                    }
+                }
+                () = tokio::time::sleep(wait) => self.shared.clock.follow(),
+            }
+            wait = self.commit(&mut batch);
+        }
+    }
+
+    /// Decides the batch and what is due, publishes, answers. Returns how long there is
+    /// nothing to do but to wait for commands.
+    fn commit(&self, batch: &mut Vec<Command>) -> Duration {
+        let mut answers = Vec::with_capacity(batch.len());
+        let (commits, wait) = self.shared.decide(|book, now| {
+            let mut draft = book.draft();
+            for command in batch.drain(..) {
+                answers.extend(self.apply(book, command, now, &mut draft));
+                draft.close();
+            }
+            book.tick(now, now.plus(TICK), &mut draft);
+            let commits = draft.finish();
+            if let Some(last) = commits.last() {
+                book.revision = last.revision;
+            }
+            let next = book.leases.next_wake().unwrap_or(now.plus(TICK));
+            (commits, Duration::from_micros(next.micros_since(now)).min(TICK))
+        });
+        self.shared.view.publish(&commits);
+        for answer in answers {
+            answer.send();
+        }
+        for commit in &commits {
+            commit.changes.iter().for_each(|change| self.shared.metrics.count(change));
+            log(commit);
+        }
+        wait
+    }
+
+    fn apply(&self, book: &mut Book, command: Command, now: Moment, draft: &mut Draft) -> Option<Answer> {
+        Some(match command {
+            Command::Register { entries, at, reply } => {
+                let at = Now { moment: at, wall: self.shared.clock.wall(at) };
+                let entered = entries.into_iter().map(|entry| book.register(entry, at, draft)).collect();
+                Answer::Register(reply, entered)
+            }
+            Command::Restore { target, proof, at, reply } => {
+                Answer::Restore(reply, book.restore(&target, proof, at, draft))
+            }
+            Command::Deregister { target, proof, reply } => {
+                Answer::Deregister(reply, book.deregister(&target, proof, now, draft))
+            }
+            Command::Attach { stream, leases, at, reply } => {
+                let mut refused = Vec::new();
+                for (id, token) in leases {
+                    if let Err(refusal) = book.attach_restoring(stream, id, token, at, draft) {
+                        refused.push((id, refusal));
+                    }
+                }
+                Answer::Attach(reply, refused)
+            }
+            Command::EndStream { stream, end, at } => {
+                book.end_stream(stream, end, at, now, draft);
+                return None;
+            }
+        })
+    }
+}
+
+impl Answer {
+    /// Whoever asked may be gone; what was decided stands.
+    fn send(self) {
+        match self {
+            Self::Register(reply, answer) => drop(reply.send(answer)),
+            Self::Restore(reply, answer) => drop(reply.send(answer)),
+            Self::Deregister(reply, answer) => drop(reply.send(answer)),
+            Self::Attach(reply, answer) => drop(reply.send(answer)),
+        }
+    }
+}
+
+/// One line for each change.
+fn log(commit: &Commit) {
+    for change in &commit.changes {
+        let Some(instance) = change.instance() else { continue };
+        let (id, service, url) = (instance.id, &instance.content.service, &instance.content.url);
+        let (what, reason) = (change.kind.name(), change.reason.name());
+        let (revision, braked) = (commit.revision.0, change.braked);
+        match change.kind {
+            Kind::Expired | Kind::Suspect => warn!(%id, %service, %url, revision, reason, braked, "{what}"),
+            _ => info!(%id, %service, %url, revision, reason, "{what}"),
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! An engine decides and remembers: it takes registrations, renewals and departures,
+//! and feeds the catalog with what follows, in revision order. The front doors know
+//! [`Engine`] and [`View`] and no engine in particular.
+
+pub mod clock;
+pub mod embedded;
+mod view;
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+
+pub use crate::lease::{Beat, Loss, StreamEnd, StreamId};
+pub use view::{SnapshotError, View};
+
+use crate::types::{Content, Instance, LeaseId, LeaseTimes, Moment, ServiceName, Target, WallTime};
+
+/// A registry's truth.
+#[async_trait]
+pub trait Engine: Send + Sync + 'static {
+    /// What readers read.
+    fn view(&self) -> &View;
+
+    /// Now, on the engine's clock.
+    fn now(&self) -> Moment;
+
+    /// The same as people's time.
+    fn wall(&self, moment: Moment) -> WallTime;
+
+    /// The leases' times as they stand; none where an id is not known any more.
+    fn times(&self, ids: &[LeaseId]) -> Vec<Option<LeaseTimes>>;
+
+    /// Registers some replicas, each by itself; results come in order. What is registered
+    /// together is committed together.
+    async fn register(
+        &self,
+        registrations: Vec<Registration>,
+    ) -> Result<Vec<Result<Registered, Refusal>>, Refusal>;
+
+    /// Renews one lease; brings a suspect or lapsed one back.
+    async fn renew(&self, target: Target, proof: Proof) -> Result<Renewed, Refusal>;
+
+    /// Ends one registration.
+    async fn deregister(&self, target: Target, proof: Proof) -> Result<Departed, Refusal>;
+
+    /// Opens a KeepAlive stream with nothing attached. Whoever opens it ends it.
+    fn open_stream(&self) -> StreamId;
+
+    /// Attaches leases to a stream and renews them; brings suspect and lapsed ones back.
+    /// Returns those that could not be.
+    async fn attach(
+        &self,
+        stream: StreamId,
+        leases: Vec<(LeaseId, Option<TokenHash>)>,
+    ) -> Result<Vec<(LeaseId, Refusal)>, Refusal>;
+
+    /// Releases leases from a stream, all if none is named. Returns those that it does not
+    /// know.
+    fn detach(&self, stream: StreamId, ids: &[LeaseId]) -> Vec<LeaseId>;
+
+    /// Renews all that is attached.
+    fn beat(&self, stream: StreamId);
+
+    /// What the answer to a beat says; what was lost is said once.
+    fn answer(&self, stream: StreamId) -> Beat;
+
+    /// Ends a stream that ended at `at`.
+    fn end_stream(&self, stream: StreamId, end: StreamEnd, at: Moment);
+
+    /// From now on nothing expires: the server is leaving.
+    fn freeze(&self);
+}
+
+/// A registration, checked.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    /// The id that the client gave its service, if it did.
+    pub client_id: Option<Arc<str>>,
+    /// What it says of itself.
+    pub content: Content,
+    /// The TTL it wishes in seconds; 0 is the default.
+    pub ttl_wish: u32,
+    /// The grace it wishes; none is the default.
+    pub drop_grace: Option<Duration>,
+    /// Its lease token, if it sent one.
+    pub token: Option<String>,
+    /// Where it calls from.
+    pub peer: IpAddr,
+}
+
+/// SHA-256 of a lease token; the token itself is not kept.
+pub type TokenHash = [u8; 32];
+
+/// What a caller shows to touch a registration.
+#[derive(Clone, Copy, Debug)]
+pub struct Proof {
+    /// The hash of the lease token it sent, if it did.
+    pub token: Option<TokenHash>,
+    /// Where it calls from; decides between replicas of one name.
+    pub peer: IpAddr,
+}
+
+/// What was registered.
+#[derive(Clone, Debug)]
+pub struct Registered {
+    /// The instance as it is.
+    pub instance: Arc<Instance>,
+    /// Its lease's times.
+    pub times: LeaseTimes,
+    /// What the registration meant.
+    pub outcome: Outcome,
+    /// The lease token that is good from now on.
+    pub token: String,
+}
+
+/// What a registration meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A new instance.
+    New,
+    /// Other content of a live one.
+    Updated,
+    /// The same as was there.
+    Unchanged,
+    /// A lapsed one came back.
+    Revived,
+}
+
+/// What was renewed.
+#[derive(Clone, Copy, Debug)]
+pub struct Renewed {
+    /// Its id.
+    pub id: LeaseId,
+    /// Its TTL in seconds.
+    pub ttl_seconds: u32,
+    /// Its lease's times.
+    pub times: LeaseTimes,
+}
+
+/// What was ended.
+#[derive(Clone, Debug)]
+pub struct Departed {
+    /// The instance as it was.
+    pub instance: Arc<Instance>,
+    /// Its lease's times as they were.
+    pub times: LeaseTimes,
+}
+
+/// Why an engine did not do what it was asked; nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is no such registration, or no more.
+    #[error("{0} is not registered: unknown, deregistered, or lapsed too long ago; register again")]
+    NotFound(String),
+    /// A lease token was sent, but it is not this registration's.
+    #[error("lease_token is not that of registration {0}")]
+    WrongToken(LeaseId),
+    /// No lease token was sent where the server requires one.
+    #[error("registration {0} needs its lease_token: this server requires them")]
+    TokenRequired(LeaseId),
+    /// A name fits several registrations.
+    #[error(
+        "{name:?} fits {count} registrations ({}{}); name one by its ULID",
+        list(ids),
+        if ids.len() < *count { ", …" } else { "" }
+    )]
+    Ambiguous {
+        /// The name.
+        name: ServiceName,
+        /// How many it fits.
+        count: usize,
+        /// The first ten.
+        ids: Vec<LeaseId>,
+    },
+    /// The engine takes no more commands.
+    #[error("the registry is shutting down; try again, nothing was changed")]
+    Closed,
+}
+
+fn list(ids: &[LeaseId]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

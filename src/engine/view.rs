@@ -1,0 +1,96 @@
+//! The catalog, shared: one writer, any number of readers, and a bell for those who
+//! wait for changes.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+};
+
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use tokio::sync::watch;
+
+use crate::{
+    catalog::{Catalog, Commit, Snapshot},
+    types::{Filter, Revision, ServiceName},
+};
+
+/// How many bytes snapshots that are still being read may hold in all, were everything
+/// in them gone elsewhere. Beyond, new readers are asked to come again.
+const SNAPSHOT_BYTES: usize = 1 << 30;
+
+/// What readers read.
+#[derive(Debug)]
+pub struct View {
+    catalog: RwLock<Catalog>,
+    head: watch::Sender<Revision>,
+    snapshots: Mutex<HashMap<Box<[ServiceName]>, Vec<Held>>>,
+}
+
+#[derive(Debug)]
+struct Held {
+    snapshot: Weak<Snapshot>,
+    bytes: usize,
+}
+
+/// Slow readers hold as much as this server gives to snapshots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many slow readers hold snapshots of other revisions; try again in a second")]
+pub struct SnapshotError;
+
+impl View {
+    /// A view of this catalog.
+    pub fn new(catalog: Catalog) -> Self {
+        let (head, _) = watch::channel(catalog.revision());
+        Self { catalog: RwLock::new(catalog), head, snapshots: Mutex::default() }
+    }
+
+    /// The catalog; hold it for as short as can be, and never across an await.
+    pub fn read(&self) -> RwLockReadGuard<'_, Catalog> {
+        self.catalog.read()
+    }
+
+    /// Takes commits in, in order, and rings the bell.
+    pub fn publish(&self, commits: &[Arc<Commit>]) {
+        let Some(last) = commits.last().map(|commit| commit.revision) else { return };
+        {
+            let mut catalog = self.catalog.write();
+            for commit in commits {
+                catalog.publish(Arc::clone(commit));
+            }
+        }
+        self.head.send_replace(last);
+    }
+
+    /// Rings whenever the catalog has moved on.
+    pub fn subscribe(&self) -> watch::Receiver<Revision> {
+        self.head.subscribe()
+    }
+
+    /// What lives, of the filter's services whatever their labels. One that is being read
+    /// already serves as long as the history goes on from it.
+    pub fn snapshot(&self, filter: &Filter) -> Result<Arc<Snapshot>, SnapshotError> {
+        let mut held = self.snapshots.lock();
+        held.retain(|_, snapshots| {
+            snapshots.retain(|one| one.snapshot.strong_count() > 0);
+            !snapshots.is_empty()
+        });
+        let catalog = self.catalog.read();
+        let shared = held.get(filter.services()).and_then(|snapshots| snapshots.last()?.snapshot.upgrade());
+        if let Some(snapshot) = shared.filter(|snapshot| catalog.covers(snapshot.revision())) {
+            return Ok(snapshot);
+        }
+        let taken: usize = held.values().flatten().map(|one| one.bytes).sum();
+        if taken > SNAPSHOT_BYTES {
+            return Err(SnapshotError);
+        }
+        let snapshot = Arc::new(catalog.snapshot(filter));
+        let one = Held { snapshot: Arc::downgrade(&snapshot), bytes: snapshot.bytes() };
+        held.entry(filter.services().into()).or_default().push(one);
+        Ok(snapshot)
+    }
+
+    /// What lives now, for a reader whose own snapshot the history has left behind.
+    pub fn fresh_snapshot(&self, filter: &Filter) -> Snapshot {
+        self.catalog.read().snapshot(filter)
+    }
+}

@@ -1,0 +1,66 @@
+//! Request bodies: read up to a bound, or read past when nobody asks for them.
+
+use std::{error::Error, pin::pin};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, header::CONTENT_LENGTH};
+use http_body_util::BodyExt as _;
+use tonic::Code;
+
+use super::error::Failure;
+
+/// The whole body. A larger one than `max` bytes is refused by its length if that is
+/// known, else as soon as it has grown too large.
+pub(super) async fn read<B>(body: B, headers: &HeaderMap, max: usize) -> Result<Bytes, Failure>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    if announced(headers, &body) > max as u64 {
+        return Err(too_large(max));
+    }
+    let mut body = pin!(body);
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            let error: Box<dyn Error + Send + Sync> = error.into();
+            Failure::invalid(format!("the body broke off: {error}"))
+        })?;
+        if let Ok(data) = frame.into_data() {
+            if data.len() > max - whole.len() {
+                return Err(too_large(max));
+            }
+            whole.extend_from_slice(&data);
+        }
+    }
+    Ok(whole.freeze())
+}
+
+/// Reads past a body that the call does not want, so that an HTTP/1 connection can go
+/// on. One that is too large or breaks off costs the connection, not the call.
+pub(super) async fn skip<B>(body: B, headers: &HeaderMap, max: usize)
+where
+    B: http_body::Body<Data = Bytes>,
+{
+    if announced(headers, &body) > max as u64 {
+        return;
+    }
+    let mut body = pin!(body);
+    let mut left = max;
+    while let Some(Ok(frame)) = body.frame().await {
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        match left.checked_sub(length) {
+            Some(less) => left = less,
+            None => return,
+        }
+    }
+}
+
+pub(super) fn too_large(max: usize) -> Failure {
+    Failure::new(Code::ResourceExhausted, format!("the request is larger than {max} bytes"))
+}
+
+fn announced(headers: &HeaderMap, body: &impl http_body::Body) -> u64 {
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0);
+    body.size_hint().lower().max(length)
+}

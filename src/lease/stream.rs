@@ -1,0 +1,175 @@
+//! KeepAlive streams: which leases hang on which stream, and what becomes of them when
+//! it ends.
+
+use std::collections::BTreeMap;
+
+use crate::types::{LeaseId, Moment, Ttl};
+
+use super::{
+    Cause, Handle, Lapse, Leases,
+    table::{Attached, State},
+};
+
+/// An open stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StreamId(u32);
+
+/// Whose doing the end of a stream was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamEnd {
+    /// The client's, or its network's: what is attached drops.
+    Client,
+    /// The server's: what is attached lives on by its TTL.
+    Server,
+}
+
+/// Why an id left a stream, if not by its own wish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Its TTL lapsed.
+    Lapsed,
+    /// It was deregistered or replaced.
+    Ended,
+    /// It was attached to another stream, or registered again.
+    Moved,
+}
+
+/// What the answer to a beat tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beat {
+    /// The smallest TTL attached.
+    pub ttl: Option<Ttl>,
+    /// What was lost since the last answer.
+    pub lost: Vec<(LeaseId, Loss)>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Stream {
+    open: bool,
+    pub(super) beat: Moment,
+    members: Vec<u32>,
+    /// How many members have which TTL, for the smallest.
+    ttls: BTreeMap<Ttl, u32>,
+    lost: BTreeMap<LeaseId, Loss>,
+}
+
+impl Leases {
+    /// Opens a stream with nothing attached.
+    pub fn open_stream(&mut self) -> StreamId {
+        let index = self.free_streams.pop().unwrap_or_else(|| {
+            self.streams.push(Stream::default());
+            self.streams.len() as u32 - 1
+        });
+        self.streams[index as usize].open = true;
+        StreamId(index)
+    }
+
+    /// Attaches a live lease to a stream and renews it; it leaves the stream it was on.
+    /// What does not live is left alone: see [`Leases::restore`].
+    pub fn attach(&mut self, handle: Handle, stream: StreamId, at: Moment) {
+        let slot = handle.0;
+        if !self.is_live(slot) || !self.streams[stream.0 as usize].open {
+            return;
+        }
+        self.renew_live(slot, at);
+        let lease = &self.table[slot as usize];
+        let (id, ttl) = (lease.id, lease.ttl);
+        self.streams[stream.0 as usize].lost.remove(&id);
+        if lease.attached.is_some_and(|attached| attached.stream == stream.0) {
+            return;
+        }
+        self.leave_stream(slot, Some(Loss::Moved));
+        let hub = &mut self.streams[stream.0 as usize];
+        let position = hub.members.len() as u32;
+        hub.members.push(slot);
+        *hub.ttls.entry(ttl).or_default() += 1;
+        self.table[slot as usize].attached = Some(Attached { stream: stream.0, position });
+    }
+
+    /// Releases a lease from this stream, if it is on it, back to a full TTL.
+    pub fn detach(&mut self, handle: Handle, stream: StreamId, at: Moment) {
+        let on_it = self.table[handle.0 as usize].attached.is_some_and(|a| a.stream == stream.0);
+        if on_it {
+            self.leave_stream(handle.0, None);
+            self.renew_live(handle.0, at);
+        }
+    }
+
+    /// Releases everything from this stream, back to a full TTL.
+    pub fn detach_all(&mut self, stream: StreamId, at: Moment) {
+        while let Some(slot) = self.streams[stream.0 as usize].members.last().copied() {
+            self.leave_stream(slot, None);
+            self.renew_live(slot, at);
+        }
+    }
+
+    /// Renews everything attached, whatever it is, with one store.
+    pub fn beat(&mut self, stream: StreamId, at: Moment) {
+        let hub = &mut self.streams[stream.0 as usize];
+        hub.beat = hub.beat.max(at);
+    }
+
+    /// What to tell the client; what was lost is told once.
+    pub fn answer(&mut self, stream: StreamId) -> Beat {
+        let hub = &mut self.streams[stream.0 as usize];
+        Beat {
+            ttl: hub.ttls.first_key_value().map(|(ttl, _)| *ttl),
+            lost: std::mem::take(&mut hub.lost).into_iter().collect(),
+        }
+    }
+
+    /// Closes a stream that ended at `at`. If that was the client's doing, what is
+    /// attached expires, or becomes suspect for its grace; but what was renewed by itself
+    /// after the end lives on, and so does everything within 10 s of a stall of ours.
+    pub fn end_stream(&mut self, stream: StreamId, end: StreamEnd, at: Moment, now: Moment) -> Vec<Lapse> {
+        let end = if self.stalls.guards(at) || self.frozen { StreamEnd::Server } else { end };
+        let mut lapses = Vec::new();
+        while let Some(slot) = self.streams[stream.0 as usize].members.last().copied() {
+            let renewed_since = self.table[slot as usize].renewed > at;
+            self.leave_stream(slot, None);
+            if end == StreamEnd::Client && !renewed_since {
+                lapses.push(self.drop_lease(slot, at, now));
+            }
+        }
+        self.streams[stream.0 as usize] = Stream::default();
+        self.free_streams.push(stream.0);
+        lapses
+    }
+
+    fn drop_lease(&mut self, slot: u32, at: Moment, now: Moment) -> Lapse {
+        let lease = &mut self.table[slot as usize];
+        if lease.grace == 0 {
+            return self.lapse(slot, now, Cause::StreamDropped);
+        }
+        let until = at.plus_micros(lease.grace);
+        lease.state = State::Suspect { until };
+        lease.shifted = 0;
+        lease.deferred_at = now;
+        self.live -= 1;
+        self.arm(slot, until);
+        Lapse { handle: Handle(slot), cause: Cause::Suspect, times: self.times(slot) }
+    }
+
+    /// Takes a lease off the stream it is on; the stream's beats count as its own.
+    pub(super) fn leave_stream(&mut self, slot: u32, loss: Option<Loss>) {
+        let renewed = self.renewed(slot);
+        let lease = &mut self.table[slot as usize];
+        let Some(Attached { stream, position }) = lease.attached.take() else { return };
+        lease.renewed = renewed;
+        let (id, ttl) = (lease.id, lease.ttl);
+        let hub = &mut self.streams[stream as usize];
+        hub.members.swap_remove(position as usize);
+        if let Some(count) = hub.ttls.get_mut(&ttl) {
+            *count -= 1;
+            if *count == 0 {
+                hub.ttls.remove(&ttl);
+            }
+        }
+        if let Some(loss) = loss {
+            hub.lost.insert(id, loss);
+        }
+        if let Some(moved) = hub.members.get(position as usize).copied() {
+            self.table[moved as usize].attached = Some(Attached { stream, position });
+        }
+    }
+}

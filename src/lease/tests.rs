@@ -1,0 +1,271 @@
+//! Single facts about leases, in virtual time. What they do together is in the engine's
+//! model test.
+
+use super::{Cause, Handle, Lapse, Leases, Loss, Rules, Standing, StreamEnd, Terms};
+use crate::types::{LeaseId, Moment, Ttl};
+
+const MS: u64 = 1000;
+const SECOND: u64 = 1_000_000;
+const DAY: u32 = 86_400;
+
+struct World {
+    leases: Leases,
+    now: Moment,
+    ids: u128,
+}
+
+impl World {
+    fn new(brake: bool) -> Self {
+        let mut leases = Leases::new(Rules { window_micros: 600 * SECOND, brake });
+        leases.tick(Moment(0), Moment(100 * MS));
+        Self { leases, now: Moment(0), ids: 0 }
+    }
+
+    fn lease(&mut self, ttl: u32, grace_micros: u64) -> Handle {
+        self.ids += 1;
+        self.leases.insert(LeaseId(self.ids), Terms { ttl: Ttl(ttl), grace_micros }, self.now)
+    }
+
+    /// Ticks as the writer does until `end` and returns what lapsed, and when.
+    fn until(&mut self, end: u64) -> Vec<(u64, Lapse)> {
+        let mut lapses = Vec::new();
+        while self.now.0 < end {
+            let wake = self.leases.next_wake().map_or(end, |at| at.0);
+            self.now = Moment(wake.clamp(self.now.0 + 1, self.now.0 + 100 * MS).min(end));
+            assert_eq!(self.leases.notice(self.now), None, "no stall was made");
+            let lapsed = self.leases.tick(self.now, self.now.plus_micros(100 * MS));
+            lapses.extend(lapsed.into_iter().map(|lapse| (self.now.0, lapse)));
+        }
+        lapses
+    }
+
+    /// Nothing ticks until `end`.
+    fn stall_until(&mut self, end: u64) -> Option<u64> {
+        self.now = Moment(end);
+        self.leases.notice(self.now)
+    }
+}
+
+#[test]
+fn a_lease_lapses_at_its_deadline_to_the_millisecond() {
+    let mut world = World::new(false);
+    world.now = Moment(1);
+    let lease = world.lease(1, 0);
+    let lapses = world.until(2 * SECOND);
+    // Due at 1 s + 1 µs: looked at in the millisecond after, never before.
+    assert_eq!(lapses.len(), 1);
+    assert_eq!(lapses[0].0, SECOND + MS);
+    assert_eq!(lapses[0].1.handle, lease);
+    assert_eq!(world.leases.standing(lease), Standing::Lapsed);
+}
+
+#[test]
+fn a_deadline_that_moves_from_a_day_to_a_second_is_kept() {
+    let mut world = World::new(false);
+    let lease = world.lease(DAY, 0);
+    world.until(SECOND);
+    world.leases.regrant(lease, Terms { ttl: Ttl(1), grace_micros: 0 }, world.now);
+    let lapses = world.until(3 * SECOND);
+    assert_eq!(lapses.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [2 * SECOND]);
+}
+
+#[test]
+fn a_renewal_that_meets_its_expiry_wins_if_it_is_first() {
+    let mut world = World::new(false);
+    let (first, second) = (world.lease(1, 0), world.lease(1, 0));
+    world.until(SECOND - 1);
+    world.now = Moment(SECOND);
+    // Decided before the tick at the same moment: it lives. After it: it has lapsed.
+    assert_eq!(world.leases.renew(first, world.now), Standing::Live);
+    let lapses = world.leases.tick(world.now, world.now.plus_micros(100 * MS));
+    assert_eq!(lapses.iter().map(|lapse| lapse.handle).collect::<Vec<_>>(), [second]);
+    assert_eq!(world.leases.renew(second, world.now), Standing::Lapsed);
+    assert_eq!(world.leases.standing(second), Standing::Lapsed, "a renewal alone revives nothing");
+}
+
+#[test]
+fn one_beat_renews_a_whole_stream() {
+    let mut world = World::new(false);
+    let stream = world.leases.open_stream();
+    let members: Vec<Handle> = (0..1000).map(|_| world.lease(2, 0)).collect();
+    for member in &members {
+        world.leases.attach(*member, stream, world.now);
+    }
+    for second in 1..=10 {
+        assert_eq!(world.until(second * SECOND), []);
+        world.leases.beat(stream, world.now);
+    }
+    // Silence: all lapse two seconds after the last beat, and the stream hears of it once.
+    let lapses = world.until(13 * SECOND);
+    assert_eq!(lapses.len(), 1000);
+    assert!(lapses.iter().all(|(at, _)| *at == 12 * SECOND));
+    let lost = world.leases.answer(stream).lost;
+    assert_eq!(lost.len(), 1000);
+    assert!(lost.iter().all(|(_, loss)| *loss == Loss::Lapsed));
+    assert_eq!(world.leases.answer(stream).lost, []);
+}
+
+#[test]
+fn a_moved_lease_is_deaf_to_its_old_stream() {
+    let mut world = World::new(false);
+    let (old, new) = (world.leases.open_stream(), world.leases.open_stream());
+    let lease = world.lease(5, 0);
+    world.leases.attach(lease, old, world.now);
+    world.leases.attach(lease, new, world.now);
+    assert_eq!(world.leases.end_stream(old, StreamEnd::Client, world.now, world.now), []);
+    assert_eq!(world.leases.standing(lease), Standing::Live);
+    let lapses = world.leases.end_stream(new, StreamEnd::Client, world.now, world.now);
+    assert_eq!(lapses.len(), 1);
+    assert_eq!(lapses[0].cause, Cause::StreamDropped);
+}
+
+#[test]
+fn a_ping_after_the_drop_keeps_the_lease() {
+    let mut world = World::new(false);
+    let stream = world.leases.open_stream();
+    let (pinged, silent) = (world.lease(5, 0), world.lease(5, 0));
+    world.leases.attach(pinged, stream, world.now);
+    world.leases.attach(silent, stream, world.now);
+    let dropped = Moment(SECOND);
+    // The ping comes while the stream's end is still on its way to the table.
+    world.until(SECOND + MS);
+    world.leases.renew(pinged, world.now);
+    let lapses = world.leases.end_stream(stream, StreamEnd::Client, dropped, world.now);
+    assert_eq!(lapses.iter().map(|lapse| lapse.handle).collect::<Vec<_>>(), [silent]);
+    assert_eq!(world.leases.standing(pinged), Standing::Live);
+}
+
+#[test]
+fn only_the_grace_counts_after_a_drop() {
+    let mut world = World::new(false);
+    let stream = world.leases.open_stream();
+    let lease = world.lease(1, 3 * SECOND);
+    world.leases.attach(lease, stream, world.now);
+    let lapses = world.leases.end_stream(stream, StreamEnd::Client, world.now, world.now);
+    assert_eq!(lapses[0].cause, Cause::Suspect);
+    let lapses = world.until(4 * SECOND);
+    assert_eq!(lapses.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [3 * SECOND]);
+    assert_eq!(lapses[0].1.cause, Cause::StreamDropped);
+}
+
+#[test]
+fn a_stall_expires_nobody_who_can_still_renew() {
+    let mut world = World::new(false);
+    let stream = world.leases.open_stream();
+    let (pinged, attached, dead) = (world.lease(3, 0), world.lease(3, 0), world.lease(3, 0));
+    world.leases.attach(attached, stream, world.now);
+    assert_eq!(world.until(SECOND), []);
+    // Stopped for twice the TTL.
+    assert!(world.stall_until(7 * SECOND).is_some());
+    // What ended in the stall is the server's doing.
+    assert_eq!(world.leases.end_stream(stream, StreamEnd::Client, world.now, world.now), []);
+    // Renewals that waited are read within a second; the dead one goes after it.
+    assert_eq!(world.until(8 * SECOND - MS), []);
+    world.leases.renew(pinged, world.now);
+    world.leases.renew(attached, world.now);
+    let lapses = world.until(9 * SECOND);
+    assert_eq!(
+        lapses.iter().map(|(at, lapse)| (*at, lapse.handle)).collect::<Vec<_>>(),
+        [(8 * SECOND, dead)]
+    );
+}
+
+#[test]
+fn endless_stalls_do_not_keep_a_dead_lease_for_ever() {
+    let mut world = World::new(false);
+    let lease = world.lease(3, 0);
+    let mut at = 0;
+    for _ in 0..100 {
+        at += 700 * MS;
+        assert!(world.stall_until(at).is_some());
+        let lapsed = world.leases.tick(world.now, world.now.plus_micros(100 * MS));
+        if !lapsed.is_empty() {
+            assert_eq!(lapsed[0].handle, lease);
+            // One TTL of its own, one of shifts, and one floor.
+            assert!(at <= 2 * 3 * SECOND + 2 * SECOND, "{at}");
+            return;
+        }
+    }
+    panic!("the lease outlived a hundred stalls");
+}
+
+#[test]
+fn a_late_tick_below_the_tolerance_is_no_stall() {
+    let mut world = World::new(false);
+    assert_eq!(world.stall_until(600 * MS), None);
+    assert_eq!(world.stall_until(600 * MS + 1), Some(600 * MS + 1));
+    assert_eq!(world.leases.stalls(), 1);
+}
+
+#[test]
+fn nothing_expires_once_frozen() {
+    let mut world = World::new(false);
+    let stream = world.leases.open_stream();
+    let (lease, attached) = (world.lease(1, 0), world.lease(1, 0));
+    world.leases.attach(attached, stream, world.now);
+    world.leases.freeze();
+    assert_eq!(world.leases.end_stream(stream, StreamEnd::Client, world.now, world.now), []);
+    assert_eq!(world.until(10 * SECOND), []);
+    assert_eq!(world.leases.standing(lease), Standing::Live);
+}
+
+// === the brake ===
+
+/// Of `all` leases of 10 s, `dead` are never renewed: when do they lapse?
+fn mass(all: usize, dead: usize, brake: bool) -> Vec<(u64, Lapse)> {
+    let mut world = World::new(brake);
+    let leases: Vec<Handle> = (0..all).map(|_| world.lease(10, 0)).collect();
+    let mut lapses = Vec::new();
+    for second in 1..=30 {
+        lapses.extend(world.until(second * SECOND));
+        for live in &leases[dead..] {
+            world.leases.renew(*live, world.now);
+        }
+    }
+    assert_eq!(lapses.len(), dead);
+    assert!(lapses.iter().all(|(at, _)| *at >= 10 * SECOND), "never early");
+    lapses
+}
+
+fn braked(lapses: &[(u64, Lapse)]) -> usize {
+    lapses.iter().filter(|(_, lapse)| lapse.cause == Cause::TtlLapsed { braked: true }).count()
+}
+
+#[test]
+fn a_mass_expiry_is_spread_over_a_further_ttl() {
+    let lapses = mass(1000, 600, true);
+    assert_eq!(braked(&lapses), 600);
+    let last = lapses.iter().map(|(at, _)| *at).max();
+    assert!(last.is_some_and(|at| at <= 20 * SECOND + MS), "{last:?}");
+    // Evenly: about a tenth in each second.
+    for second in 10..20 {
+        let range = second * SECOND..(second + 1) * SECOND;
+        let count = lapses.iter().filter(|(at, _)| range.contains(at)).count();
+        assert!((45..=75).contains(&count), "{count} in second {second}");
+    }
+}
+
+#[test]
+fn the_brake_leaves_small_and_partial_waves_alone() {
+    for (all, dead) in [(99, 99), (1000, 500), (150, 75), (1000, 99)] {
+        let lapses = mass(all, dead, true);
+        assert_eq!(braked(&lapses), 0, "{dead} of {all}");
+        assert!(lapses.iter().all(|(at, _)| *at == 10 * SECOND));
+    }
+    assert_eq!(braked(&mass(1000, 1000, false)), 0);
+}
+
+#[test]
+fn a_renewal_lets_go_of_the_brake() {
+    let mut world = World::new(true);
+    let leases: Vec<Handle> = (0..200).map(|_| world.lease(10, 0)).collect();
+    world.until(10 * SECOND + MS);
+    // Held back, and renewed in time: they live on for a full TTL from here.
+    let survivors: Vec<Handle> =
+        leases.into_iter().filter(|lease| world.leases.standing(*lease) == Standing::Live).collect();
+    assert!(survivors.len() > 190);
+    for lease in &survivors {
+        world.leases.renew(*lease, world.now);
+    }
+    assert_eq!(world.until(20 * SECOND), []);
+}

@@ -1,0 +1,185 @@
+//! The whole server, put together: engine, service, JSON door and health on one port.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, body::Body};
+use tracing::info;
+
+use crate::{
+    api::{MAX_MESSAGE, Registry},
+    config::Config,
+    engine::{Engine, embedded::Embedded},
+    gateway::{self, Gateway, Options},
+    metrics::{self, Metrics},
+    proto::{FILE_DESCRIPTOR_SET, SERVICE_NAME},
+    transport::{Front, HostRule, Server},
+};
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The listener has no address.
+    #[error("the listener's address cannot be read")]
+    Listener(#[source] std::io::Error),
+    /// The embedded descriptors do not make a reflection service.
+    #[error("reflection cannot be built")]
+    Reflection(#[source] tonic_reflection::server::Error),
+    /// The embedded descriptors do not make a JSON door.
+    #[error("the JSON paths cannot be built")]
+    Gateway(#[source] gateway::BuildError),
+}
+
+/// Serves until `shutdown` resolves, then drains: nothing expires any more, health says
+/// `NOT_SERVING`, streams are told when to come back, connections end.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    let listen = listener.local_addr().map_err(Error::Listener)?;
+    let metrics = Arc::new(Metrics::default());
+    let engine: Arc<dyn Engine> = {
+        let metrics = Arc::clone(&metrics);
+        Arc::new(Embedded::start(&config.leases, config.history_bytes, metrics))
+    };
+
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_service_status(SERVICE_NAME, tonic_health::ServingStatus::Serving).await;
+    let routes =
+        Registry::new(Arc::clone(&engine), config.http.clone(), &config.leases, Arc::clone(&metrics))
+            .routes(health)
+            .map_err(Error::Reflection)?;
+    let options = Options {
+        prefix: config.http.prefix.clone(),
+        max_body: MAX_MESSAGE,
+        exact_numbers: true,
+        header_allow_list: ["x-service-key", "x-request-id", "traceparent"]
+            .map(HeaderName::from_static)
+            .into(),
+        event_stream_id_field: Some("resume_token".to_owned()),
+        hint,
+    };
+    let gateway =
+        Gateway::new(FILE_DESCRIPTOR_SET, SERVICE_NAME, routes.clone(), options).map_err(Error::Gateway)?;
+    let health = Status { serving: Arc::new(AtomicBool::new(true)), engine: Arc::clone(&engine), metrics };
+
+    let json = {
+        let health = health.clone();
+        move |request: Request<Body>| {
+            let (gateway, health) = (gateway.clone(), health.clone());
+            async move {
+                match health.answer(&request) {
+                    Some(answer) => answer,
+                    None => gateway.handle(request).await,
+                }
+            }
+        }
+    };
+    let front = Front::new(routes, json, HostRule::new(listen, &config.http));
+    let stop = CancellationToken::new();
+    let server = Server::new(listener, config.limits, config.drain_timeout).run(front, stop.clone());
+    let drain = async {
+        shutdown.await;
+        info!("draining: nothing expires any more");
+        engine.freeze();
+        health.serving.store(false, Ordering::Release);
+        for name in ["", SERVICE_NAME] {
+            reporter.set_service_status(name, tonic_health::ServingStatus::NotServing).await;
+        }
+        stop.cancel();
+    };
+    tokio::join!(server, drain);
+    info!("stopped");
+    Ok(())
+}
+
+/// What a shell or compose makes of an unquoted `…/services/$register`.
+fn hint(method: &Method, path: &str) -> Option<String> {
+    (method == Method::POST && matches!(path, "/services" | "/services/")).then(|| {
+        let text = "POST /services is what remains of /services/$register when a shell or compose expands \
+                    $register: quote it with '…' in a shell, write $$register in a compose file";
+        tracing::warn!(path, "{text}");
+        text.to_owned()
+    })
+}
+
+/// The paths that tell how the server fares, for those who do not speak gRPC.
+#[derive(Clone)]
+struct Status {
+    serving: Arc<AtomicBool>,
+    engine: Arc<dyn Engine>,
+    metrics: Arc<Metrics>,
+}
+
+impl Status {
+    /// The answer, if the request is for one of these paths.
+    fn answer(&self, request: &Request<Body>) -> Option<Response<Body>> {
+        let is_get = request.method() == Method::GET;
+        match request.uri().path() {
+            "/health" if is_get || request.method() == Method::HEAD => Some(self.health(is_get)),
+            "/healthz" if is_get => Some(self.healthz(request.uri().query().unwrap_or_default())),
+            "/metrics" if is_get => Some(self.metrics()),
+            "/health" | "/healthz" | "/metrics" => {
+                Some(gateway::error_response(Code::Unimplemented, "Method Not Allowed"))
+            }
+            _ => None,
+        }
+    }
+
+    fn health(&self, with_body: bool) -> Response<Body> {
+        let serving = self.serving.load(Ordering::Acquire);
+        let (instances, revision) = {
+            let catalog = self.engine.view().read();
+            (catalog.len(), catalog.revision().0)
+        };
+        let body = serde_json::json!({
+            "status": if serving { "healthy" } else { "draining" },
+            "version": env!("CARGO_PKG_VERSION"),
+            "instances": instances,
+            "revision": revision.to_string(),
+        });
+        let status = if serving { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        respond(status, if with_body { body.to_string() } else { String::new() })
+    }
+
+    fn metrics(&self) -> Response<Body> {
+        let (instances, revision) = {
+            let catalog = self.engine.view().read();
+            (catalog.len(), catalog.revision().0)
+        };
+        let text = self.metrics.render(instances, revision);
+        respond_with(StatusCode::OK, metrics::CONTENT_TYPE, text)
+    }
+
+    /// As gRPC-gateway answers for the gRPC health service.
+    fn healthz(&self, query: &str) -> Response<Body> {
+        let service = query.split('&').find_map(|pair| pair.strip_prefix("service=")).unwrap_or_default();
+        if !service.is_empty() && service != SERVICE_NAME {
+            return gateway::error_response(Code::NotFound, "unknown service");
+        }
+        if self.serving.load(Ordering::Acquire) {
+            return respond(StatusCode::OK, "{\"status\":\"SERVING\"}\n".to_owned());
+        }
+        gateway::error_response(Code::Unavailable, "status:NOT_SERVING")
+    }
+}
+
+fn respond(status: StatusCode, body: String) -> Response<Body> {
+    respond_with(status, "application/json", body)
+}
+
+fn respond_with(status: StatusCode, content_type: &'static str, body: String) -> Response<Body> {
+    let mut response = Response::new(Body::new(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

@@ -1,0 +1,228 @@
+//! The byte streams of a connection: [`Socket`] records what a stream's end is judged by,
+//! [`Sniffed`] gives back the bytes that were read to learn the protocol.
+
+use std::{
+    io::{self, IoSlice},
+    mem::MaybeUninit,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use crate::call::{Connection, Rest};
+
+/// A TCP stream that records in its [`Connection`] when bytes came, that it was lost, and
+/// what was left in it at the end.
+#[derive(Debug)]
+pub struct Socket {
+    stream: TcpStream,
+    connection: Arc<Connection>,
+}
+
+impl Socket {
+    /// Records `stream`'s facts in `connection`.
+    pub fn new(stream: TcpStream, connection: Arc<Connection>) -> Self {
+        Self { stream, connection }
+    }
+
+    /// Passes `result` on; an error means that the connection is lost.
+    fn note<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        if result.is_err() {
+            self.connection.record_lost();
+        }
+        result
+    }
+
+    /// What the socket holds that was not read. The socket is non-blocking, so the peek
+    /// returns at once.
+    fn rest(&self) -> Rest {
+        let mut byte = [MaybeUninit::uninit(); 1];
+        match SockRef::from(&self.stream).peek(&mut byte) {
+            Ok(0) => Rest::Lost,
+            Ok(_) => Rest::Unread,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Rest::Nothing,
+            Err(_) => Rest::Lost,
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // The stream is a field: the descriptor is still open here.
+        self.connection.record_closed(self.rest());
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let had_room = buf.remaining() > 0;
+        let result = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
+        if buf.filled().len() > before {
+            self.connection.record_read();
+        } else if had_room {
+            self.connection.record_lost();
+        }
+        Poll::Ready(self.note(result))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let result = ready!(Pin::new(&mut self.stream).poll_write(cx, buf));
+        Poll::Ready(self.note(result))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs));
+        Poll::Ready(self.note(result))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Which protocol a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.0 or 1.1, or something that HTTP/1 will refuse.
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+}
+
+/// What an HTTP/2 client sends first (RFC 9113, section 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Reads from `io` until its first bytes tell the protocol: the whole HTTP/2 preface, or
+/// the first byte that differs from it. Sets no deadline of its own.
+///
+/// # Errors
+///
+/// Those of `io`, and `UnexpectedEof` when it ends before the protocol is known.
+pub async fn sniff<S: AsyncRead + Unpin>(mut io: S) -> io::Result<(Protocol, Sniffed<S>)> {
+    let mut head = [0; PREFACE.len()];
+    let mut filled = 0;
+    loop {
+        let read = io.read(&mut head[filled..]).await?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        filled += read;
+        let protocol = if head[..filled] != PREFACE[..filled] {
+            Protocol::Http1
+        } else if filled == PREFACE.len() {
+            Protocol::Http2
+        } else {
+            continue;
+        };
+        let sniffed = Sniffed { io, head, unread: 0..filled };
+        return Ok((protocol, sniffed));
+    }
+}
+
+/// A stream whose first bytes were read already and are read again from here.
+#[derive(Debug)]
+pub struct Sniffed<S> {
+    io: S,
+    head: [u8; PREFACE.len()],
+    /// The part of `head` that was read from `io` but not yet from here.
+    unread: std::ops::Range<usize>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Sniffed<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.unread.is_empty() {
+            return Pin::new(&mut self.io).poll_read(cx, buf);
+        }
+        let count = self.unread.len().min(buf.remaining());
+        let start = self.unread.start;
+        buf.put_slice(&self.head[start..start + count]);
+        self.unread.start += count;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Sniffed<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_differing_byte_decides_and_no_byte_is_lost() {
+        for (bytes, expect) in [
+            (&PREFACE[..], Protocol::Http2),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nrest", Protocol::Http2),
+            (b"PRI * HTTP/1.1\r\n\r\n", Protocol::Http1),
+            (b"GET / HTTP/1.1\r\n\r\n", Protocol::Http1),
+            (b"PUT / HTTP/1.1\r\n\r\n", Protocol::Http1),
+            (b"\x16\x03\x01", Protocol::Http1),
+        ] {
+            let (protocol, mut sniffed) = sniff(bytes).await.expect("a known protocol");
+            assert_eq!(protocol, expect);
+            let mut again = Vec::new();
+            sniffed.read_to_end(&mut again).await.expect("memory reads");
+            assert_eq!(again, bytes);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_ends_too_early_is_an_error() {
+        for bytes in [&b""[..], &PREFACE[..23]] {
+            let error = sniff(bytes).await.expect_err("no protocol");
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        }
+    }
+}

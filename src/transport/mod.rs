@@ -1,0 +1,137 @@
+//! The connection layer: accepts connections, gives each what it may take and no more,
+//! hands requests to a [`Handler`], and drains. It knows HTTP, and nothing of leases.
+//!
+//! Start from [`Server`], which owns a listener, and [`Front`], the handler that parts gRPC
+//! from JSON. A bad client can cost its own connection, never the server: that is the rule
+//! by which each limit here was set.
+
+mod accept;
+mod body;
+mod connection;
+mod front;
+mod host;
+mod io;
+mod keepalive;
+
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+
+use http::{Request, Response};
+use tokio::{
+    net::TcpListener,
+    task::{JoinError, JoinSet},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+
+use self::{accept::Acceptor, connection::Shared};
+pub use self::{
+    front::Front,
+    host::{HostRule, Refusal},
+};
+use crate::{call::Connection, config::ConnectionLimits};
+
+/// What requests are handed to.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers one request, whose origin the connection vouches for. A panic is answered as
+    /// an internal error. The request's body errs with `DEADLINE_EXCEEDED` when it takes
+    /// longer than the body timeout, unless it is a client stream.
+    fn handle(&self, request: Request<Body>, origin: Origin) -> impl Future<Output = Response<Body>> + Send;
+}
+
+/// Where a request comes from, as its connection knows it.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The peer's address; an IPv4 one is written as such whatever the listener.
+    pub peer: SocketAddr,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// The connection it came over.
+    pub connection: Arc<Connection>,
+}
+
+/// A listener with what its connections may take.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    limits: ConnectionLimits,
+    drain_timeout: Duration,
+}
+
+/// How the connections that were open at shutdown ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// In time, by themselves.
+    pub ended: usize,
+    /// Cut after the drain timeout.
+    pub cut: usize,
+}
+
+impl Server {
+    /// Will serve `listener`. A drain waits `drain_timeout` for connections to end.
+    pub fn new(listener: TcpListener, limits: ConnectionLimits, drain_timeout: Duration) -> Self {
+        Self { listener, limits, drain_timeout }
+    }
+
+    /// Serves until `shutdown` is cancelled, then drains: accepts no more, marks every
+    /// connection as leaving (so that `KeepAlive` streams can say `retry_after`), sends
+    /// GOAWAY, waits for what is under way and cuts what is left after the drain timeout.
+    /// Returns when no connection is open.
+    ///
+    /// Dropping the future cuts every connection at once; their streams then end by the
+    /// server's doing.
+    pub async fn run<H: Handler>(self, handler: H, shutdown: CancellationToken) -> Drained {
+        let max_connections = self.limits.max_connections;
+        let shared = Arc::new(Shared { limits: self.limits, handler, leave: CancellationToken::new() });
+        let mut acceptor = Acceptor::new(self.listener);
+        let mut connections = JoinSet::new();
+        let mut warned = false;
+        loop {
+            let open = connections.len();
+            let full = open >= max_connections;
+            if full && !warned {
+                tracing::warn!(open, "no more connections are accepted until one ends");
+            }
+            // Said again only after a real lull, not at each end and accept around the cap.
+            warned = full || (warned && open > max_connections / 10 * 9);
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                Some(ended) = connections.join_next() => report(ended),
+                (stream, peer) = acceptor.accept(), if !full => {
+                    connections.spawn(connection::serve(stream, peer, Arc::clone(&shared)));
+                }
+            }
+        }
+        drop(acceptor);
+        shared.leave.cancel();
+        drain(connections, self.drain_timeout).await
+    }
+}
+
+/// Waits for `connections`, which were told to end, and cuts those that have not by then.
+async fn drain(mut connections: JoinSet<()>, limit: Duration) -> Drained {
+    let open = connections.len();
+    let all_ended = async {
+        while let Some(ended) = connections.join_next().await {
+            report(ended);
+        }
+    };
+    let in_time = timeout(limit, all_ended).await.is_ok();
+    let cut = connections.len();
+    connections.shutdown().await;
+    if in_time {
+        tracing::info!(connections = open, "drained");
+    } else {
+        tracing::warn!(connections = open, cut, "drain timed out; the rest was cut");
+    }
+    Drained { ended: open - cut, cut }
+}
+
+/// A connection's task ends by panic only through a bug; the others go on.
+fn report(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a connection's task panicked");
+    }
+}

@@ -1,0 +1,107 @@
+//! The id of a registration, and the ways a caller may name one.
+
+use std::{fmt, str::FromStr};
+
+use ulid::Ulid;
+
+use super::{NameError, ServiceName};
+
+/// The ULID of a registration: one for each, never given twice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeaseId(pub u128);
+
+impl LeaseId {
+    /// Reads a ULID, upper or lower case; nothing else.
+    pub fn parse(text: &str) -> Option<Self> {
+        // A ULID holds 128 bits in 130: a first digit above 7 would overflow.
+        let fits = text.len() == 26 && matches!(text.as_bytes()[0], b'0'..=b'7');
+        if !fits {
+            return None;
+        }
+        Ulid::from_str(text).ok().map(|ulid| Self(ulid.0))
+    }
+}
+
+impl fmt::Display for LeaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&Ulid(self.0), f)
+    }
+}
+
+impl fmt::Debug for LeaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What `{id}` in a path may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// One registration.
+    Id(LeaseId),
+    /// A service, of which one registration is to be found.
+    Name(ServiceName),
+}
+
+impl Target {
+    /// Reads an `{id}`.
+    pub fn parse(text: &str) -> Result<Self, TargetError> {
+        if text.is_empty() {
+            return Err(TargetError::Empty);
+        }
+        if let Some(id) = LeaseId::parse(text) {
+            return Ok(Self::Id(id));
+        }
+        // Folding would make `register` of `$register`: a mistyped path is not a name.
+        if text.starts_with('$') {
+            return Err(TargetError::Dollar(text.chars().take(64).collect()));
+        }
+        Ok(Self::Name(ServiceName::fold(text)?))
+    }
+}
+
+/// Why a text names no registration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// It is empty.
+    #[error("id is empty; give a ULID or a service name")]
+    Empty,
+    /// It starts with `$`, as only verbs do.
+    #[error("{0:?} is no id: ids do not start with $")]
+    Dollar(String),
+    /// It is neither a ULID nor a service name.
+    #[error("not a ULID, and as a service name: {0}")]
+    Name(#[from] NameError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ulids_are_told_from_names() {
+        let check = |text: &str, is_id: bool| {
+            assert_eq!(LeaseId::parse(text).is_some(), is_id, "{text}");
+        };
+        check("01K83B5V85PQZ1HTH4DQ7NC9JM", true);
+        check("01k83b5v85pqz1hth4dq7nc9jm", true);
+        check("7ZZZZZZZZZZZZZZZZZZZZZZZZZ", true);
+        check("8ZZZZZZZZZZZZZZZZZZZZZZZZZ", false);
+        check("01K83B5V85PQZ1HTH4DQ7NC9J", false);
+        check("01K83B5V85PQZ1HTH4DQ7NC9J\u{e9}", false);
+        check("billing", false);
+        check("", false);
+    }
+
+    #[test]
+    fn ids_print_as_they_were_read() {
+        let text = "01K83B5V85PQZ1HTH4DQ7NC9JM";
+        assert_eq!(LeaseId::parse(text).map(|id| id.to_string()), Some(text.to_owned()));
+    }
+
+    #[test]
+    fn a_verb_is_no_target() {
+        assert_eq!(Target::parse("$register"), Err(TargetError::Dollar("$register".to_owned())));
+        assert_eq!(Target::parse(""), Err(TargetError::Empty));
+    }
+}

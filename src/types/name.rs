@@ -1,0 +1,128 @@
+//! Service names, folded so that two spellings of one service meet.
+
+use std::{borrow::Borrow, fmt, sync::Arc};
+
+use super::LeaseId;
+
+/// A folded service name: 1 to 253 bytes of `[a-z0-9._-]`, the first one of `[a-z0-9]`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceName(Arc<str>);
+
+impl ServiceName {
+    /// The longest name in bytes.
+    pub const MAX: usize = 253;
+
+    /// Folds a text: ASCII lower case, every run of other characters than `[a-z0-9._-]`
+    /// becomes one `-`, and `-` at the ends goes.
+    pub fn fold(text: &str) -> Result<Self, NameError> {
+        let mut folded = String::with_capacity(text.len().min(Self::MAX + 1));
+        let mut gap = false;
+        for c in text.chars() {
+            let c = c.to_ascii_lowercase();
+            if matches!(c, 'a'..='z' | '0'..='9' | '.' | '_' | '-') {
+                if gap && !folded.ends_with('-') && c != '-' {
+                    folded.push('-');
+                }
+                gap = false;
+                folded.push(c);
+            } else {
+                gap = !folded.is_empty();
+            }
+            // Whatever follows, it is too long: do not copy a megabyte to find out.
+            if folded.len() > 4 * Self::MAX {
+                break;
+            }
+        }
+        let folded = folded.trim_matches('-');
+        let shown = || text.chars().take(64).collect::<String>();
+        match folded.as_bytes() {
+            [] => Err(NameError::Empty(shown())),
+            name if name.len() > Self::MAX => Err(NameError::TooLong(shown())),
+            [first, ..] if !first.is_ascii_alphanumeric() => Err(NameError::Start(shown())),
+            _ if LeaseId::parse(folded).is_some() => Err(NameError::Ulid(shown())),
+            _ => Ok(Self(Arc::from(folded))),
+        }
+    }
+
+    /// The folded text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ServiceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ServiceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl Borrow<str> for ServiceName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Why a text is no service name. Each carries the text's first 64 characters.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Nothing is left of it.
+    #[error("{0:?} has no letter or digit of a service name (a-z, 0-9)")]
+    Empty(String),
+    /// It is longer than 253 bytes.
+    #[error("{0:?}… is longer than 253 bytes")]
+    TooLong(String),
+    /// It starts with `.` or `_`.
+    #[error("{0:?} does not start with a letter or digit (a-z, 0-9)")]
+    Start(String),
+    /// It could be mistaken for a registration's id.
+    #[error("{0:?} looks like a ULID; ids are given by the server, names are yours")]
+    Ulid(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expect: &str) {
+        let folded = ServiceName::fold(text);
+        assert_eq!(folded.as_ref().map(ServiceName::as_str), Ok(expect), "{text:?}");
+        // Folding what was folded changes nothing: a name from a List works in a path.
+        assert_eq!(ServiceName::fold(expect), folded);
+    }
+
+    #[test]
+    fn names_fold() {
+        check("billing", "billing");
+        check("My Service", "my-service");
+        check("  My   Service!! ", "my-service");
+        check("a--b", "a--b");
+        check("a - b", "a-b");
+        check("a- b", "a-b");
+        check("-a-", "a");
+        check("Grüße v1.2_x", "gr-e-v1.2_x");
+        check("\u{212a}elvin", "elvin");
+        check(&"x".repeat(253), &"x".repeat(253));
+    }
+
+    #[test]
+    fn what_cannot_be_a_name() {
+        let check = |text: &str, expect: fn(String) -> NameError| {
+            let shown = text.chars().take(64).collect();
+            assert_eq!(ServiceName::fold(text), Err(expect(shown)));
+        };
+        check("", NameError::Empty);
+        check("日本", NameError::Empty);
+        check("--", NameError::Empty);
+        check(".hidden", NameError::Start);
+        check("_x", NameError::Start);
+        check(&"x".repeat(254), NameError::TooLong);
+        check(&"x".repeat(1 << 20), NameError::TooLong);
+        check("01K83B5V85PQZ1HTH4DQ7NC9JM", NameError::Ulid);
+    }
+}
