@@ -1,5 +1,5 @@
 //! What a server can be told, as it is meant: durations are durations, addresses are
-//! addresses, and every bound was checked. `cli/serve.rs` makes one from flags,
+//! addresses, and every bound was checked. `cli/settings/` makes one from flags,
 //! `LEASEHOLD_*` variables and the TOML file, in that precedence.
 
 use std::{net::SocketAddr, time::Duration};
@@ -101,9 +101,9 @@ impl Default for LeaseConfig {
         Self {
             default_ttl: Duration::from_secs(30),
             min_ttl: Duration::from_secs(1),
-            max_ttl: Duration::from_secs(24 * 3600),
+            max_ttl: Duration::from_hours(24),
             drop_grace: Duration::ZERO,
-            revive_window: Duration::from_secs(600),
+            revive_window: Duration::from_mins(10),
             duplicate_id: DuplicateId::Replica,
             require_lease_token: false,
             mass_expiry_brake: true,

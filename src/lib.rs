@@ -1,7 +1,20 @@
-//! leasehold, a service registry.
+//! leasehold, a service registry: services register and stay as long as their leases
+//! live, consumers watch.
+//!
+//! The modules are layers; an arrow is "uses", and nothing points up:
+//!
+//! ```text
+//! cli → server → {api, gateway, transport} → engine → {catalog, lease} → types
+//! leaves: call, config, metrics, proto, telemetry
+//! ```
+//!
+//! Start from [`server::run`] to see it put together, from [`lease`] and [`catalog`] to
+//! see what it does. ARCHITECTURE.md says why.
+
 pub mod api;
 pub mod call;
 pub mod catalog;
+pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod gateway;
@@ -9,5 +22,6 @@ pub mod lease;
 pub mod metrics;
 pub mod proto;
 pub mod server;
+pub mod telemetry;
 pub mod transport;
 pub mod types;

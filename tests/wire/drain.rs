@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use leasehold::{config::ConnectionLimits, server::Drained};
+use leasehold::{config::ConnectionLimits, transport::Drained};
 
 use crate::{
     answer,

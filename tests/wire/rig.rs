@@ -15,7 +15,7 @@ use leasehold::{
     call::{Caller, EndCause},
     config::{ConnectionLimits, HttpConfig},
     proto::{self, registry_server},
-    server::{Drained, Front, HostRule, Server},
+    transport::{Drained, Front, HostRule, Server},
 };
 use tokio::{net::TcpListener, runtime, sync::mpsc::unbounded_channel};
 use tokio_stream::{Stream, wrappers::UnboundedReceiverStream};

@@ -1,0 +1,76 @@
+//! `leasehold serve`: settle the settings, listen, say so, and run until a signal.
+
+use std::{env, net::SocketAddr, path::PathBuf};
+
+use clap::Args;
+use tokio::net::TcpListener;
+
+use super::{
+    Failure, output,
+    settings::{self, Flags},
+    signals,
+};
+use crate::{config::Config, server, telemetry};
+
+/// Run a registry
+#[derive(Args, Debug)]
+#[command(after_help = PRECEDENCE)]
+pub struct Serve {
+    /// A TOML file with settings
+    #[arg(long, value_name = "FILE", env = "LEASEHOLD_CONFIG")]
+    config: Option<PathBuf>,
+
+    #[command(flatten)]
+    flags: Flags,
+}
+
+const PRECEDENCE: &str = "\
+Every setting can come from its flag (--default-ttl 30s), else from its variable \
+(LEASEHOLD_DEFAULT_TTL=30s), else from its key in the --config file (default_ttl = \"30s\"). \
+An empty variable counts as not set; a list in a variable is separated by commas. \
+Durations are written 30s, 1m30s, 500ms; TTLs are whole seconds, from 1s to 24h.";
+
+impl Serve {
+    /// Serves until a signal, and until what it began is drained.
+    pub fn run(self) -> Result<(), Failure> {
+        let file = self.config.as_deref().filter(|path| !path.as_os_str().is_empty());
+        let settings = settings::resolve(&self.flags, file, |name| env::var_os(name))?;
+        let _log = telemetry::init(&settings.log).map_err(anyhow::Error::from)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::other(format!("cannot start: {error}")))?;
+        runtime.block_on(listen_and_serve(settings.config))
+    }
+}
+
+async fn listen_and_serve(config: Config) -> Result<(), Failure> {
+    let stop = signals::stop_token()
+        .map_err(|error| Failure::other(format!("cannot listen for signals: {error}")))?;
+    let listener = TcpListener::bind(config.listen).await.map_err(|error| {
+        Failure::other(format!("cannot listen on {}: {error}; choose another with --listen", config.listen))
+    })?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| Failure::other(format!("cannot tell the address listened on: {error}")))?;
+    announce(address)?;
+    server::run(config, listener, stop.cancelled_owned()).await.map_err(anyhow::Error::from)?;
+    Ok(())
+}
+
+/// One line on stdout, for people and for scripts that wait for it. A registry whose stdout
+/// nobody reads is none the worse.
+fn announce(address: SocketAddr) -> Result<(), Failure> {
+    match output::line(&format!("listening on http://{address}")) {
+        Err(failure) if !failure.is_closed_pipe() => return Err(failure),
+        _ => {}
+    }
+    if !address.ip().is_loopback() {
+        tracing::warn!(
+            %address,
+            "listening beyond loopback without a key or TLS: whoever reaches this port can register, \
+             deregister and read"
+        );
+    }
+    Ok(())
+}
