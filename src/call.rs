@@ -21,8 +21,10 @@ use tokio_util::sync::CancellationToken;
 /// Who makes a call.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// The peer's address.
+    /// The peer's address; behind a trusted proxy, what that says of it.
     pub peer: SocketAddr,
+    /// Whether it comes through a trusted proxy, whose end is not the client's.
+    pub proxied: bool,
     /// `http` or `https`.
     pub scheme: &'static str,
     /// The request's own authority (`host[:port]`), checked against the Host rule. Empty

@@ -4,6 +4,8 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use ipnet::IpNet;
+
 /// The settings of one server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -60,6 +62,8 @@ pub struct HttpConfig {
     pub public_url: Option<String>,
     /// Hosts that requests may name beside the ones always allowed; without port.
     pub allowed_hosts: Vec<String>,
+    /// Whose `X-Forwarded-*` headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// A path before every JSON path, `/v2`; empty or without a slash at its end.
     pub prefix: String,
 }

@@ -21,7 +21,7 @@ use crate::{
     gateway::{self, Gateway, Options},
     metrics::{self, Metrics},
     proto::{FILE_DESCRIPTOR_SET, SERVICE_NAME},
-    transport::{Front, HostRule, Server},
+    transport::{Front, HostRule, Proxies, Server},
 };
 
 /// Why a server did not start.
@@ -84,7 +84,8 @@ pub async fn run(
             }
         }
     };
-    let front = Front::new(routes, json, HostRule::new(listen, &config.http));
+    let proxies = Proxies::new(config.http.trusted_proxies.clone());
+    let front = Front::new(routes, json, HostRule::new(listen, &config.http), proxies);
     let stop = CancellationToken::new();
     let server = Server::new(listener, config.limits, config.drain_timeout).run(front, stop.clone());
     let drain = async {

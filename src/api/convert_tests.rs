@@ -20,8 +20,8 @@ fn number(number: f64) -> Value {
     Value { kind: Some(ValueKind::NumberValue(number)) }
 }
 
-fn info<const N: usize>(fields: [(&str, Value); N]) -> Option<Struct> {
-    Some(Struct { fields: fields.map(|(key, value)| (key.to_owned(), value)).into() })
+fn info<const N: usize>(fields: [(&str, Value); N]) -> Struct {
+    Struct { fields: fields.map(|(key, value)| (key.to_owned(), value)).into() }
 }
 
 fn nested(levels: usize) -> Value {
@@ -55,15 +55,15 @@ fn the_first_name_that_is_there_names_the_service() {
     let full = proto::RegisterRequest {
         service: "From Service".to_owned(),
         id: "from-id".to_owned(),
-        info: all.clone(),
+        info: Some(all.clone()),
         ..request()
     };
     check(full.clone(), "from-service");
     check(proto::RegisterRequest { service: String::new(), ..full }, "from-id");
-    check(proto::RegisterRequest { info: all, ..request() }, "from-info");
+    check(proto::RegisterRequest { info: Some(all), ..request() }, "from-info");
     let shown = info([("id", number(7.0)), ("display_name", text("Shown Name"))]);
-    check(proto::RegisterRequest { info: shown, ..request() }, "shown-name");
-    check(proto::RegisterRequest { info: info([("id", text(""))]), ..request() }, "unknown");
+    check(proto::RegisterRequest { info: Some(shown), ..request() }, "shown-name");
+    check(proto::RegisterRequest { info: Some(info([("id", text(""))])), ..request() }, "unknown");
     check(request(), "unknown");
 }
 
@@ -87,7 +87,7 @@ fn bounds_are_where_they_are_said_to_be() {
     check(proto::RegisterRequest { service: "_x".to_owned(), ..request() }, &["service"]);
     check(proto::RegisterRequest { id: "日本".to_owned(), ..request() }, &["id"]);
     let shown = info([("display_name", text("日本"))]);
-    check(proto::RegisterRequest { info: shown, ..request() }, &["info.display_name"]);
+    check(proto::RegisterRequest { info: Some(shown), ..request() }, &["info.display_name"]);
     let grace = |seconds, nanos| proto::RegisterRequest {
         drop_grace: Some(prost_types::Duration { seconds, nanos }),
         ..request()
@@ -102,7 +102,7 @@ fn bounds_are_where_they_are_said_to_be() {
 #[test]
 fn info_is_what_every_client_can_read() {
     let check = |value: Value, good: bool| {
-        let request = proto::RegisterRequest { info: info([("x", value)]), ..request() };
+        let request = proto::RegisterRequest { info: Some(info([("x", value)])), ..request() };
         assert_eq!(faults(request), if good { vec![] } else { vec!["info"] });
     };
     check(number(1.5), true);
@@ -121,7 +121,7 @@ fn equal_infos_are_equal_bytes() {
     let one = info([("a", number(1.0)), ("b", text("x"))]);
     let other = info([("b", text("x")), ("a", number(1.0))]);
     let bytes = |info| {
-        let request = proto::RegisterRequest { info, ..request() };
+        let request = proto::RegisterRequest { info: Some(info), ..request() };
         registration(request, PEER, "").unwrap().content.info
     };
     assert_eq!(bytes(one), bytes(other));

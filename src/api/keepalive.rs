@@ -1,11 +1,11 @@
-//! KeepAlive: one task a stream reads beats and answers them. Reading never waits for
+//! `KeepAlive`: one task a stream reads beats and answers them. Reading never waits for
 //! the client to read: answers that find no room are merged.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 use tracing::{info, warn};
 
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     types::{LeaseId, Moment},
 };
 
-use super::{Registry, convert};
+use super::{Registry, convert, refuse::log_refusal};
 
 /// Answers that wait for a client before they are merged.
 const BUFFER: usize = 16;
@@ -38,7 +38,7 @@ impl Registry {
     ) -> ReceiverStream<Result<proto::KeepAliveResponse, Status>> {
         let (out, answers) = mpsc::channel(BUFFER);
         let engine = Arc::clone(&self.engine);
-        let stream = engine.open_stream();
+        let stream = engine.open_stream(caller.proxied);
         let spread = Spread::new();
         let open = Open::of(&self.metrics.keepalive_streams);
         let keeper =
@@ -115,10 +115,7 @@ impl Keeper {
                         Err(refusal) => return End::Refused(refusal.into()),
                     },
                     Ok(None) => return End::Stream,
-                    Err(status) => {
-                        info!(peer = %self.caller.peer.ip(), reason = status.message(), "KeepAlive stream broke");
-                        return End::Stream;
-                    }
+                    Err(status) => return self.broken(&status),
                 },
                 () = out.closed() => return End::Stream,
             }
@@ -127,6 +124,21 @@ impl Keeper {
                 return End::Refused(Status::resource_exhausted(text));
             }
         }
+    }
+
+    /// A message that cannot be taken is answered, and we end the stream: what is attached
+    /// loses nothing by it. Anything else is the connection's.
+    fn broken(&self, status: &Status) -> End {
+        let code = match status.code() {
+            Code::InvalidArgument => Code::InvalidArgument,
+            // Over the size limit; gRPC's own libraries call that so.
+            Code::OutOfRange => Code::ResourceExhausted,
+            _ => {
+                info!(peer = %self.caller.peer.ip(), reason = status.message(), "KeepAlive stream broke");
+                return End::Stream;
+            }
+        };
+        End::Refused(log_refusal("KeepAlive", &self.caller)(Status::new(code, status.message())))
     }
 
     async fn beat(&mut self, beat: proto::KeepAliveRequest) -> Result<proto::KeepAliveResponse, Refusal> {

@@ -21,9 +21,11 @@ use super::{
 const MAX_GRPC_ANSWER: usize = 3 << 20;
 /// No instance takes less on the wire: more than so many cannot fit, and are not tried.
 const LEAST_INSTANCE: usize = 100;
+/// So many instances are written in one go; then others may run.
+const PORTION: usize = 500;
 
 impl Registry {
-    pub(super) fn list_page(
+    pub(super) async fn list_page(
         &self,
         request: proto::ListRequest,
         door: Door,
@@ -70,9 +72,14 @@ impl Registry {
             }
             _ => String::new(),
         };
+        let mut services = Vec::with_capacity(found.len());
+        for part in found.chunks(PORTION) {
+            services.extend(convert::instances(&*self.engine, part));
+            tokio::task::yield_now().await;
+        }
         let answer = proto::ListResponse {
             count: u32::try_from(count).unwrap_or(u32::MAX),
-            services: convert::instances(&*self.engine, &found),
+            services,
             next_page_token,
             resume_token: resume.encode(),
         };

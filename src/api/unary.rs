@@ -101,7 +101,7 @@ impl registry_server::Registry for Registry {
         request: Request<proto::ListRequest>,
     ) -> Result<Response<proto::ListResponse>, Status> {
         let caller = caller(request.extensions());
-        let answer = self.list_page(request.into_inner(), caller.door);
+        let answer = self.list_page(request.into_inner(), caller.door).await;
         answer.map(Response::new).map_err(log_refusal("List", &caller))
     }
 
@@ -204,6 +204,7 @@ impl Registry {
 fn caller(extensions: &Extensions) -> Caller {
     extensions.get::<Caller>().cloned().unwrap_or_else(|| Caller {
         peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        proxied: false,
         scheme: "http",
         authority: "localhost".to_owned(),
         door: Door::Grpc,

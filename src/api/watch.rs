@@ -31,7 +31,7 @@ const BUFFER: usize = 2;
 
 const DEFAULT_BOOKMARK: Duration = Duration::from_secs(15);
 const LEAST_BOOKMARK: Duration = Duration::from_millis(100);
-const LONGEST_BOOKMARK: Duration = Duration::from_secs(3600);
+const LONGEST_BOOKMARK: Duration = Duration::from_hours(1);
 
 impl Registry {
     pub(super) fn start_watch(
@@ -176,13 +176,7 @@ impl Watcher {
     /// Sends what lives, and what changed while it was read, until the history takes over.
     async fn snapshot(&mut self) -> Result<(), End> {
         let mut snapshot = self.engine.view().snapshot(&self.filter).map_err(End::NoSnapshot)?;
-        let mine: Vec<Arc<Instance>> = snapshot
-            .instances()
-            .iter()
-            .filter(|instance| self.filter.matches(&instance.content))
-            .cloned()
-            .collect();
-        self.send_listed(&mine, snapshot.revision()).await?;
+        self.send_snapshot(snapshot.instances(), convert::listed, snapshot.revision()).await?;
         loop {
             let cursor = Cursor(snapshot.revision());
             if !matches!(self.since(cursor, 1), Since::Gone) {
@@ -191,36 +185,46 @@ impl Watcher {
             }
             let later: Snapshot = self.engine.view().fresh_snapshot(&self.filter);
             let (put, removed) = snapshot.difference(&later, &self.filter);
-            self.send_removed(&removed, later.revision()).await?;
-            self.send_listed(&put, later.revision()).await?;
+            self.send_snapshot(&removed, convert::gone, later.revision()).await?;
+            self.send_snapshot(&put, convert::listed, later.revision()).await?;
             snapshot = Arc::new(later);
         }
     }
 
-    async fn send_listed(&mut self, instances: &[Arc<Instance>], revision: Revision) -> Result<(), End> {
-        for part in portions(instances) {
-            let events = convert::instances(&*self.engine, part).into_iter().map(convert::listed).collect();
-            self.send_part(events, revision).await?;
+    async fn send_snapshot(
+        &mut self,
+        mut instances: &[Arc<Instance>],
+        event: fn(proto::Instance) -> proto::Event,
+        revision: Revision,
+    ) -> Result<(), End> {
+        while let Some(part) = self.portion(&mut instances) {
+            let events = convert::instances(&*self.engine, &part).into_iter().map(event).collect();
+            self.send(proto::WatchResponse {
+                r#type: Type::Snapshot.into(),
+                events,
+                resume_token: String::new(),
+                revision: revision.0,
+            })
+            .await?;
         }
         Ok(())
     }
 
-    async fn send_removed(&mut self, instances: &[Arc<Instance>], revision: Revision) -> Result<(), End> {
-        for part in portions(instances) {
-            let events = convert::instances(&*self.engine, part).into_iter().map(convert::gone).collect();
-            self.send_part(events, revision).await?;
+    /// Takes the next matching instances off, about a message full; one that is larger
+    /// makes a portion of its own.
+    fn portion(&self, rest: &mut &[Arc<Instance>]) -> Option<Vec<Arc<Instance>>> {
+        let (mut part, mut bytes) = (Vec::new(), 0);
+        while let Some((next, after)) = rest.split_first() {
+            if self.filter.matches(&next.content) {
+                bytes += next.event_bytes();
+                if bytes > MESSAGE_BYTES && !part.is_empty() {
+                    break;
+                }
+                part.push(Arc::clone(next));
+            }
+            *rest = after;
         }
-        Ok(())
-    }
-
-    async fn send_part(&mut self, events: Vec<proto::Event>, revision: Revision) -> Result<(), End> {
-        self.send(proto::WatchResponse {
-            r#type: Type::Snapshot.into(),
-            events,
-            resume_token: String::new(),
-            revision: revision.0,
-        })
-        .await
+        (!part.is_empty()).then_some(part)
     }
 
     fn since(&self, cursor: Cursor, max_bytes: usize) -> Since {
@@ -266,20 +270,4 @@ impl Watcher {
             }
         }
     }
-}
-
-/// Parts of about a message's size.
-fn portions(instances: &[Arc<Instance>]) -> impl Iterator<Item = &[Arc<Instance>]> {
-    let mut rest = instances;
-    std::iter::from_fn(move || {
-        let mut bytes = 0;
-        let full = rest.iter().position(|instance| {
-            bytes += instance.event_bytes();
-            bytes > MESSAGE_BYTES
-        });
-        // One that is larger than a portion makes one of its own.
-        let (part, after) = rest.split_at(full.map_or(rest.len(), |at| at.max(1)));
-        rest = after;
-        (!part.is_empty()).then_some(part)
-    })
 }

@@ -43,8 +43,9 @@ pub trait Engine: Send + Sync + 'static {
     /// Ends one registration.
     async fn deregister(&self, target: Target, proof: Proof) -> Result<Departed, Refusal>;
 
-    /// Opens a KeepAlive stream with nothing attached. Whoever opens it ends it.
-    fn open_stream(&self) -> StreamId;
+    /// Opens a `KeepAlive` stream with nothing attached; `proxied` if it comes through a
+    /// trusted proxy. Whoever opens it ends it.
+    fn open_stream(&self, proxied: bool) -> StreamId;
 
     /// Attaches leases to a stream and renews them; brings suspect and lapsed ones back.
     /// Returns those that could not be.

@@ -183,9 +183,9 @@ mod tests {
     fn timeouts() {
         let cases = [
             ("1S", Some(Duration::from_secs(1))),
-            ("99999999H", Some(Duration::from_secs(99_999_999 * 3600))),
+            ("99999999H", Some(Duration::from_hours(99_999_999))),
             ("5m", Some(Duration::from_millis(5))),
-            ("2M", Some(Duration::from_secs(120))),
+            ("2M", Some(Duration::from_mins(2))),
             ("7u", Some(Duration::from_micros(7))),
             ("8n", Some(Duration::from_nanos(8))),
             ("abc", None),

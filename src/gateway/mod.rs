@@ -257,15 +257,20 @@ fn bind_path(message: &mut DynamicMessage, variables: Variables) -> Result<(), F
     Ok(())
 }
 
+/// A larger message is written on a thread of its own: it would hold up whatever else
+/// this one has to do.
+const LARGE: usize = 256 << 10;
+
 async fn unary(route: &Route, answer: Answer) -> Result<Response<Body>, Failure> {
     let Answer { headers, messages } = answer;
     let written = async {
         let encoded = messages.only().await?;
-        let message = stream::decode(&route.output, &encoded)?;
-        let mut json = String::with_capacity(encoded.len() * 2);
-        json_write::message(&mut json, &message)
-            .map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
-        Ok(json)
+        if encoded.len() <= LARGE {
+            return json(&route.output, &encoded);
+        }
+        let output = route.output.clone();
+        let written = tokio::task::spawn_blocking(move || json(&output, &encoded)).await;
+        written.unwrap_or_else(|error| Err(Failure::new(Code::Internal, error.to_string())))
     }
     .await;
     match written {
@@ -278,4 +283,12 @@ async fn unary(route: &Route, answer: Answer) -> Result<Response<Body>, Failure>
         }
         Err(failure) => Err(Failure { headers, ..failure }),
     }
+}
+
+fn json(descriptor: &MessageDescriptor, encoded: &[u8]) -> Result<String, Failure> {
+    let message = stream::decode(descriptor, encoded)?;
+    let mut json = String::with_capacity(encoded.len() * 2);
+    json_write::message(&mut json, &message)
+        .map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
+    Ok(json)
 }

@@ -1,4 +1,4 @@
-//! KeepAlive streams: which leases hang on which stream, and what becomes of them when
+//! `KeepAlive` streams: which leases hang on which stream, and what becomes of them when
 //! it ends.
 
 use std::collections::BTreeMap;
@@ -46,6 +46,7 @@ pub struct Beat {
 #[derive(Debug, Default)]
 pub(super) struct Stream {
     open: bool,
+    proxied: bool,
     pub(super) beat: Moment,
     members: Vec<u32>,
     /// How many members have which TTL, for the smallest.
@@ -54,13 +55,16 @@ pub(super) struct Stream {
 }
 
 impl Leases {
-    /// Opens a stream with nothing attached.
-    pub fn open_stream(&mut self) -> StreamId {
+    /// Opens a stream with nothing attached. The end of one that is `proxied` may be the
+    /// proxy's: what did not ask for a grace of its own has its TTL then.
+    pub fn open_stream(&mut self, proxied: bool) -> StreamId {
         let index = self.free_streams.pop().unwrap_or_else(|| {
             self.streams.push(Stream::default());
             self.streams.len() as u32 - 1
         });
-        self.streams[index as usize].open = true;
+        let stream = &mut self.streams[index as usize];
+        stream.open = true;
+        stream.proxied = proxied;
         StreamId(index)
     }
 
@@ -123,12 +127,13 @@ impl Leases {
     /// after the end lives on, and so does everything within 10 s of a stall of ours.
     pub fn end_stream(&mut self, stream: StreamId, end: StreamEnd, at: Moment, now: Moment) -> Vec<Lapse> {
         let end = if self.stalls.guards(at) || self.frozen { StreamEnd::Server } else { end };
+        let proxied = self.streams[stream.0 as usize].proxied;
         let mut lapses = Vec::new();
         while let Some(slot) = self.streams[stream.0 as usize].members.last().copied() {
             let renewed_since = self.table[slot as usize].renewed > at;
             self.leave_stream(slot, None);
             if end == StreamEnd::Client && !renewed_since {
-                lapses.push(self.drop_lease(slot, at, now));
+                lapses.push(self.drop_lease(slot, proxied, at, now));
             }
         }
         self.streams[stream.0 as usize] = Stream::default();
@@ -136,12 +141,14 @@ impl Leases {
         lapses
     }
 
-    fn drop_lease(&mut self, slot: u32, at: Moment, now: Moment) -> Lapse {
+    fn drop_lease(&mut self, slot: u32, proxied: bool, at: Moment, now: Moment) -> Lapse {
         let lease = &mut self.table[slot as usize];
-        if lease.grace == 0 {
+        let default = if proxied { lease.ttl.micros() } else { self.grace };
+        let grace = lease.grace.unwrap_or(default);
+        if grace == 0 {
             return self.lapse(slot, now, Cause::StreamDropped);
         }
-        let until = at.plus_micros(lease.grace);
+        let until = at.plus_micros(grace);
         lease.state = State::Suspect { until };
         lease.shifted = 0;
         lease.deferred_at = now;

@@ -23,6 +23,7 @@ pub struct Leases {
     pub(super) live: usize,
     pub(super) frozen: bool,
     window: u64,
+    pub(super) grace: u64,
 }
 
 /// What holds for every lease.
@@ -31,6 +32,8 @@ pub struct Rules {
     /// For how many microseconds an ended lease is remembered, and a lapsed one can be
     /// restored.
     pub window_micros: u64,
+    /// How many microseconds a lease outlives the drop of its stream if its terms do not say.
+    pub grace_micros: u64,
     /// Whether expiries that come all at once are spread.
     pub brake: bool,
 }
@@ -40,8 +43,9 @@ pub struct Rules {
 pub struct Terms {
     /// Its TTL.
     pub ttl: Ttl,
-    /// How many microseconds it outlives the drop of its stream.
-    pub grace_micros: u64,
+    /// How many microseconds it outlives the drop of its stream; none is the rules', or for
+    /// a stream through a proxy its TTL.
+    pub grace_micros: Option<u64>,
 }
 
 /// Names a lease to this table. It is good until [`Lapse`] says [`Cause::Forgotten`], or
@@ -100,7 +104,7 @@ pub enum Cause {
 pub(super) struct Lease {
     pub(super) id: LeaseId,
     pub(super) ttl: Ttl,
-    pub(super) grace: u64,
+    pub(super) grace: Option<u64>,
     pub(super) state: State,
     /// The last renewal of its own; see [`Leases::renewed`] for its stream's beats.
     pub(super) renewed: Moment,
@@ -144,6 +148,7 @@ impl Leases {
             live: 0,
             frozen: false,
             window: rules.window_micros,
+            grace: rules.grace_micros,
         }
     }
 

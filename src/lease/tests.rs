@@ -16,14 +16,18 @@ struct World {
 
 impl World {
     fn new(brake: bool) -> Self {
-        let mut leases = Leases::new(Rules { window_micros: 600 * SECOND, brake });
+        let mut leases = Leases::new(Rules { window_micros: 600 * SECOND, grace_micros: 0, brake });
         leases.tick(Moment(0), Moment(100 * MS));
         Self { leases, now: Moment(0), ids: 0 }
     }
 
-    fn lease(&mut self, ttl: u32, grace_micros: u64) -> Handle {
+    fn lease(&mut self, ttl: u32, grace_micros: impl Into<Option<u64>>) -> Handle {
         self.ids += 1;
-        self.leases.insert(LeaseId(self.ids), Terms { ttl: Ttl(ttl), grace_micros }, self.now)
+        self.leases.insert(
+            LeaseId(self.ids),
+            Terms { ttl: Ttl(ttl), grace_micros: grace_micros.into() },
+            self.now,
+        )
     }
 
     /// Ticks as the writer does until `end` and returns what lapsed, and when.
@@ -33,8 +37,8 @@ impl World {
             let wake = self.leases.next_wake().map_or(end, |at| at.0);
             self.now = Moment(wake.clamp(self.now.0 + 1, self.now.0 + 100 * MS).min(end));
             assert_eq!(self.leases.notice(self.now), None, "no stall was made");
-            let lapsed = self.leases.tick(self.now, self.now.plus_micros(100 * MS));
-            lapses.extend(lapsed.into_iter().map(|lapse| (self.now.0, lapse)));
+            let due = self.leases.tick(self.now, self.now.plus_micros(100 * MS));
+            lapses.extend(due.into_iter().map(|lapse| (self.now.0, lapse)));
         }
         lapses
     }
@@ -64,7 +68,7 @@ fn a_deadline_that_moves_from_a_day_to_a_second_is_kept() {
     let mut world = World::new(false);
     let lease = world.lease(DAY, 0);
     world.until(SECOND);
-    world.leases.regrant(lease, Terms { ttl: Ttl(1), grace_micros: 0 }, world.now);
+    world.leases.regrant(lease, Terms { ttl: Ttl(1), grace_micros: None }, world.now);
     let lapses = world.until(3 * SECOND);
     assert_eq!(lapses.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [2 * SECOND]);
 }
@@ -86,7 +90,7 @@ fn a_renewal_that_meets_its_expiry_wins_if_it_is_first() {
 #[test]
 fn one_beat_renews_a_whole_stream() {
     let mut world = World::new(false);
-    let stream = world.leases.open_stream();
+    let stream = world.leases.open_stream(false);
     let members: Vec<Handle> = (0..1000).map(|_| world.lease(2, 0)).collect();
     for member in &members {
         world.leases.attach(*member, stream, world.now);
@@ -108,7 +112,7 @@ fn one_beat_renews_a_whole_stream() {
 #[test]
 fn a_moved_lease_is_deaf_to_its_old_stream() {
     let mut world = World::new(false);
-    let (old, new) = (world.leases.open_stream(), world.leases.open_stream());
+    let (old, new) = (world.leases.open_stream(false), world.leases.open_stream(false));
     let lease = world.lease(5, 0);
     world.leases.attach(lease, old, world.now);
     world.leases.attach(lease, new, world.now);
@@ -122,7 +126,7 @@ fn a_moved_lease_is_deaf_to_its_old_stream() {
 #[test]
 fn a_ping_after_the_drop_keeps_the_lease() {
     let mut world = World::new(false);
-    let stream = world.leases.open_stream();
+    let stream = world.leases.open_stream(false);
     let (pinged, silent) = (world.lease(5, 0), world.lease(5, 0));
     world.leases.attach(pinged, stream, world.now);
     world.leases.attach(silent, stream, world.now);
@@ -138,7 +142,7 @@ fn a_ping_after_the_drop_keeps_the_lease() {
 #[test]
 fn only_the_grace_counts_after_a_drop() {
     let mut world = World::new(false);
-    let stream = world.leases.open_stream();
+    let stream = world.leases.open_stream(false);
     let lease = world.lease(1, 3 * SECOND);
     world.leases.attach(lease, stream, world.now);
     let lapses = world.leases.end_stream(stream, StreamEnd::Client, world.now, world.now);
@@ -149,9 +153,27 @@ fn only_the_grace_counts_after_a_drop() {
 }
 
 #[test]
+fn a_grace_is_the_leases_own_or_the_streams() {
+    let mut world = World::new(false);
+    // On a stream through a proxy: its own grace, none by its own wish, else its TTL.
+    let stream = world.leases.open_stream(true);
+    for (grace, expect) in [(Some(SECOND), Some(SECOND)), (Some(0), None), (None, Some(5 * SECOND))] {
+        let lease = world.lease(5, grace);
+        world.leases.attach(lease, stream, world.now);
+        let until = world.leases.end_stream(stream, StreamEnd::Client, world.now, world.now);
+        assert_eq!(world.leases.standing(lease) == Standing::Suspect, expect.is_some());
+        assert_eq!(until[0].cause == Cause::Suspect, expect.is_some());
+        if let Some(expect) = expect {
+            assert_eq!(until[0].times.deadline, Moment(expect));
+        }
+        assert_eq!(world.leases.open_stream(true), stream);
+    }
+}
+
+#[test]
 fn a_stall_expires_nobody_who_can_still_renew() {
     let mut world = World::new(false);
-    let stream = world.leases.open_stream();
+    let stream = world.leases.open_stream(false);
     let (pinged, attached, dead) = (world.lease(3, 0), world.lease(3, 0), world.lease(3, 0));
     world.leases.attach(attached, stream, world.now);
     assert_eq!(world.until(SECOND), []);
@@ -200,7 +222,7 @@ fn a_late_tick_below_the_tolerance_is_no_stall() {
 #[test]
 fn nothing_expires_once_frozen() {
     let mut world = World::new(false);
-    let stream = world.leases.open_stream();
+    let stream = world.leases.open_stream(false);
     let (lease, attached) = (world.lease(1, 0), world.lease(1, 0));
     world.leases.attach(attached, stream, world.now);
     world.leases.freeze();

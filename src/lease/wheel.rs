@@ -153,7 +153,7 @@ impl Wheel {
         // or the slot would be the one that is now.
         let at = at.min(self.elapsed + ((SLOTS as u64 - 1) << top));
         let differs = (self.elapsed ^ at) | (SLOTS as u64 - 1);
-        let level = ((63 - differs.leading_zeros()) / BITS).min(LEVELS as u32 - 1);
+        let level = (differs.ilog2() / BITS).min(LEVELS as u32 - 1);
         let slot = (at >> (BITS * level)) & (SLOTS as u64 - 1);
         (level as usize, slot as usize)
     }

@@ -50,6 +50,8 @@ impl Acceptor {
             let last_failure = self.last_failure.replace(Instant::now());
             if last_failure.is_none_or(|last| last.elapsed() > EPISODE) {
                 tracing::error!(%error, "cannot accept connections; trying again until it works");
+            } else {
+                tracing::debug!(%error, "still cannot accept connections");
             }
             sleep(delay).await;
         }

@@ -78,8 +78,9 @@ impl HttpBody for RequestBody {
     }
 }
 
-/// Whether `error` comes from a GOAWAY that our HTTP/2 library decided on.
-pub fn is_own_goaway(error: &hyper::Error) -> bool {
+/// Whether `error` comes from a GOAWAY that our HTTP/2 library decided on, over a fault of the
+/// client's or a flood.
+fn is_own_goaway(error: &hyper::Error) -> bool {
     let mut source = error.source();
     while let Some(cause) = source {
         if let Some(h2) = cause.downcast_ref::<h2::Error>() {

@@ -24,7 +24,7 @@ use tonic::body::Body;
 
 use super::{
     Handler, Origin,
-    body::{RequestBody, ResponseBody, is_own_goaway, panicked},
+    body::{RequestBody, ResponseBody, panicked},
     front,
     io::{Protocol, Sniffed, Socket, sniff},
     keepalive::KeepaliveTimer,
@@ -109,7 +109,7 @@ async fn serve_http2<H: Handler>(
         // Streams that the client reset before we looked at them (rapid reset), and that we
         // had to reset for the client's faults; more of either ends the connection.
         .max_pending_accept_reset_streams(32)
-        .max_local_error_reset_streams(100)
+        .max_local_error_reset_streams(1_000)
         .initial_stream_window_size(256 << 10)
         .initial_connection_window_size(1 << 20)
         .max_send_buf_size(256 << 10);
@@ -143,9 +143,6 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
         }
     };
     abandoned.0 = None;
-    if ended.as_ref().is_err_and(is_own_goaway) {
-        connection.record_goaway();
-    }
     ended
 }
 

@@ -11,6 +11,7 @@ use tower::ServiceExt as _;
 use super::{
     Handler, Origin,
     host::{HostRule, Refusal},
+    proxy::{Forwarded, Proxies},
 };
 use crate::call::{Caller, Door};
 
@@ -21,6 +22,7 @@ pub struct Front<J> {
     grpc: Routes,
     json: J,
     hosts: HostRule,
+    proxies: Proxies,
 }
 
 impl<J, F> Front<J>
@@ -28,14 +30,18 @@ where
     J: Fn(Request<Body>) -> F + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send,
 {
-    /// Serves `grpc` to gRPC requests and `json` to all others, under the hosts of `hosts`.
-    pub fn new(grpc: Routes, json: J, hosts: HostRule) -> Self {
-        Self { grpc: grpc.prepare(), json, hosts }
+    /// Serves `grpc` to gRPC requests and `json` to all others, under the hosts of `hosts`,
+    /// believing `proxies` what they say of their clients.
+    pub fn new(grpc: Routes, json: J, hosts: HostRule, proxies: Proxies) -> Self {
+        Self { grpc: grpc.prepare(), json, hosts, proxies }
     }
 
     /// The authority that `request` may be served under.
-    fn authority(&self, request: &Request<Body>) -> Result<String, Status> {
-        let named = named_authority(request);
+    fn authority(&self, request: &Request<Body>, forwarded: &Forwarded) -> Result<String, Status> {
+        let named = match &forwarded.host {
+            Some(host) => Ok(host.as_str()),
+            None => named_authority(request),
+        };
         if is_health_check(request.uri().path()) {
             // Probes come by address, or by HTTP/1.0 without any name.
             return Ok(named.unwrap_or_default().to_owned());
@@ -59,13 +65,15 @@ where
         if is_grpc && request.version() != Version::HTTP_2 {
             return needs_http2();
         }
-        let authority = match self.authority(&request) {
+        let forwarded = self.proxies.forwarded(origin.peer, request.headers());
+        let authority = match self.authority(&request, &forwarded) {
             Ok(authority) => authority,
             Err(status) => return refusal(is_grpc, &status),
         };
         request.extensions_mut().insert(Caller {
-            peer: origin.peer,
-            scheme: origin.scheme,
+            peer: forwarded.peer.unwrap_or(origin.peer),
+            proxied: forwarded.proxied,
+            scheme: forwarded.scheme.unwrap_or(origin.scheme),
             authority,
             door: if is_grpc { Door::Grpc } else { Door::Json },
             connection: origin.connection,

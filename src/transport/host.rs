@@ -94,7 +94,7 @@ mod tests {
         let http = HttpConfig {
             public_url: public_url.map(str::to_owned),
             allowed_hosts: allowed.iter().map(|&host| host.to_owned()).collect(),
-            prefix: String::new(),
+            ..HttpConfig::default()
         };
         HostRule::new(listen.parse().expect("an address"), &http)
     }

@@ -12,6 +12,7 @@ mod front;
 mod host;
 mod io;
 mod keepalive;
+mod proxy;
 
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -28,6 +29,7 @@ use self::{accept::Acceptor, connection::Shared};
 pub use self::{
     front::Front,
     host::{HostRule, Refusal},
+    proxy::Proxies,
 };
 use crate::{call::Connection, config::ConnectionLimits};
 

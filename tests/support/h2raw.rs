@@ -4,10 +4,10 @@
 use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-/// How long a frame that must come is waited for.
+/// How long what must come is waited for, other frames coming or not.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -170,18 +170,22 @@ impl Client {
 
     /// Reads until a frame that `wanted` accepts.
     pub fn until(&mut self, what: &str, wanted: impl Fn(&Frame) -> bool) -> Frame {
-        loop {
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
             match self.next() {
                 Some(frame) if wanted(&frame) => return frame,
                 Some(_) => {}
                 None => panic!("the connection ended before {what}"),
             }
         }
+        panic!("no {what} in {PATIENCE:?}");
     }
 
     /// Reads to the connection's end; the frames that came.
     pub fn read_to_end(&mut self) -> Vec<Frame> {
-        std::iter::from_fn(|| self.next()).collect()
+        let began = Instant::now();
+        let frames = std::iter::from_fn(|| self.next());
+        frames.inspect(|_| assert!(began.elapsed() < PATIENCE, "the connection does not end")).collect()
     }
 
     /// Proves that the connection lives and the server has read all that was sent: a ping

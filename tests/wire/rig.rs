@@ -15,7 +15,7 @@ use leasehold::{
     call::{Caller, EndCause},
     config::{ConnectionLimits, HttpConfig},
     proto::{self, registry_server},
-    transport::{Drained, Front, HostRule, Server},
+    transport::{Drained, Front, HostRule, Proxies, Server},
 };
 use tokio::{net::TcpListener, runtime, sync::mpsc::unbounded_channel};
 use tokio_stream::{Stream, wrappers::UnboundedReceiverStream};
@@ -83,7 +83,12 @@ pub fn start_with(setup: Setup) -> Rig {
                 let grpc = Routes::new(stub).add_service(health);
                 let hosts = HostRule::new(listen, &HttpConfig::default());
                 let block = Arc::new(Mutex::new(block));
-                let front = Front::new(grpc, move |request| json(request, Arc::clone(&block)), hosts);
+                let front = Front::new(
+                    grpc,
+                    move |request| json(request, Arc::clone(&block)),
+                    hosts,
+                    Proxies::default(),
+                );
                 let server = Server::new(listener, setup.limits, setup.drain_timeout);
                 let drained = tokio::select! {
                     drained = server.run(front, shutdown) => Some(drained),

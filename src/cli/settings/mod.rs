@@ -85,6 +85,11 @@ pub struct Flags {
     #[arg(long, value_name = "HOST")]
     pub allowed_host: Vec<String>,
 
+    /// Addresses of proxies whose X-Forwarded-* headers are believed, such as 10.0.0.0/8; may be
+    /// given several times
+    #[arg(long, value_name = "CIDR")]
+    pub trusted_proxy: Vec<String>,
+
     /// A path before every JSON path, such as /v2
     #[arg(long, value_name = "PATH")]
     pub http_prefix: Option<String>,
@@ -206,6 +211,7 @@ fn http(layers: &Layers) -> Result<HttpConfig, SettingError> {
     Ok(HttpConfig {
         public_url: layers.read_one("public_url", None, values::public_url)?.value,
         allowed_hosts: layers.read_list("allowed_host", values::host)?,
+        trusted_proxies: layers.read_list("trusted_proxy", values::network)?,
         prefix: layers.read_one("http_prefix", String::new(), values::prefix)?.value,
     })
 }

@@ -86,6 +86,7 @@ fn every_setting_has_three_names() {
         ("mass_expiry_brake", "off"),
         ("public_url", "https://registry.example"),
         ("allowed_host", "registry.example"),
+        ("trusted_proxy", "10.0.0.0/8"),
         ("http_prefix", "/v2"),
         ("max_connections", "20"),
         ("max_streams", "30"),
@@ -115,6 +116,7 @@ fn every_setting_has_three_names() {
             http: HttpConfig {
                 public_url: Some("https://registry.example".to_owned()),
                 allowed_hosts: vec!["registry.example".to_owned()],
+                trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
                 prefix: "/v2".to_owned(),
             },
             limits: ConnectionLimits {

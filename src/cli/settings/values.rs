@@ -1,9 +1,14 @@
 //! How the text of one setting is read. An error is the list of what is allowed: the caller
 //! knows the setting and the text.
 
-use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    time::Duration,
+};
 
 use http::uri::{Authority, Uri};
+use ipnet::IpNet;
 
 use crate::config::DuplicateId;
 
@@ -136,6 +141,12 @@ pub fn host(text: &str) -> Result<String, String> {
         return Err(allowed());
     }
     Ok(text.to_ascii_lowercase())
+}
+
+/// A network, or one address.
+pub fn network(text: &str) -> Result<IpNet, String> {
+    let one = text.parse::<IpAddr>().map(IpNet::from);
+    one.or_else(|_| text.parse()).map_err(|_| "addresses or networks such as 10.0.0.0/8 or ::1".to_owned())
 }
 
 /// A host, and a port that is one.

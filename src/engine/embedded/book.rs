@@ -7,7 +7,6 @@ use std::{
     collections::{BTreeSet, HashMap},
     net::IpAddr,
     sync::Arc,
-    time::Duration,
 };
 
 use subtle::ConstantTimeEq;
@@ -30,7 +29,6 @@ pub(super) struct BookRules {
     pub(super) default_ttl: u32,
     pub(super) min_ttl: u32,
     pub(super) max_ttl: u32,
-    pub(super) drop_grace: Duration,
     pub(super) duplicate_id: DuplicateId,
     pub(super) require_token: bool,
 }

@@ -55,3 +55,71 @@ impl Draft {
         self.done
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{
+        catalog::{Kind, Reason},
+        types::{
+            Content, Info, Instance, LeaseId, LeaseTimes, Moment, ServiceName, ServiceUrl, Status, Ttl,
+            WallTime,
+        },
+    };
+
+    fn change(draft: &mut Draft, info_bytes: usize) {
+        let content = Content {
+            service: ServiceName::fold("s").unwrap(),
+            url: ServiceUrl::parse("http://h").unwrap(),
+            info: Info(Bytes::from(vec![0; info_bytes])),
+            labels: BTreeMap::new(),
+            zone: String::new(),
+            weight: 0,
+        };
+        let mut instance = Instance {
+            id: LeaseId(1),
+            content: Arc::new(content),
+            status: Status::Alive,
+            ttl: Ttl(1),
+            registered_at: WallTime(0),
+            last_updated: WallTime(0),
+            revision: Revision(0),
+        };
+        instance.revision = draft.revision_for(instance.event_bytes());
+        draft.push(Change {
+            kind: Kind::Registered,
+            reason: Reason::New,
+            before: None,
+            after: Some(Arc::new(instance)),
+            times: LeaseTimes { renewed: Moment(0), deadline: Moment(0) },
+            braked: false,
+        });
+    }
+
+    #[test]
+    fn what_belongs_together_is_one_commit_as_far_as_it_holds() {
+        let mut draft = Draft::after(Revision(7));
+        for _ in 0..20 {
+            change(&mut draft, 60 << 10);
+        }
+        draft.close();
+        change(&mut draft, 1);
+        change(&mut draft, 1);
+        draft.close();
+        draft.close();
+        change(&mut draft, 1);
+        let commits = draft.finish();
+        let told: Vec<(u64, usize)> = commits.iter().map(|c| (c.revision.0, c.changes.len())).collect();
+        assert_eq!(told, [(8, 8), (9, 8), (10, 4), (11, 2), (12, 1)]);
+        for commit in &commits {
+            assert!(commit.bytes() <= COMMIT_BYTES);
+            // An instance bears the revision it was committed with.
+            let of = |change: &Change| change.after.as_ref().map(|after| after.revision);
+            assert!(commit.changes.iter().all(|change| of(change) == Some(commit.revision)));
+        }
+    }
+}

@@ -65,12 +65,12 @@ impl Embedded {
             default_ttl: config.default_ttl.as_secs() as u32,
             min_ttl: config.min_ttl.as_secs() as u32,
             max_ttl: config.max_ttl.as_secs() as u32,
-            drop_grace: config.drop_grace,
             duplicate_id: config.duplicate_id,
             require_token: config.require_lease_token,
         };
         let leases = Leases::new(Rules {
             window_micros: config.revive_window.as_micros() as u64,
+            grace_micros: config.drop_grace.as_micros() as u64,
             brake: config.mass_expiry_brake,
         });
         // What memory held is gone with the process: its revisions are given anew.
@@ -183,8 +183,8 @@ impl Engine for Embedded {
         self.command(|reply, _| Command::Deregister { target, proof, reply }).await?
     }
 
-    fn open_stream(&self) -> StreamId {
-        self.shared.book.lock().leases.open_stream()
+    fn open_stream(&self, proxied: bool) -> StreamId {
+        self.shared.book.lock().leases.open_stream(proxied)
     }
 
     async fn attach(

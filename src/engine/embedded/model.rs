@@ -27,7 +27,7 @@ const TICK: u64 = 100;
 const WINDOW: u64 = 20_000;
 const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Step {
     Register { pair: usize, variant: u8, ttl: u32, grace: u64 },
     Renew { nth: usize },
@@ -269,12 +269,11 @@ impl Rig {
             default_ttl: 30,
             min_ttl: 1,
             max_ttl: 86_400,
-            drop_grace: Duration::ZERO,
             duplicate_id: DuplicateId::Replica,
             require_token: false,
         };
-        let mut leases = Leases::new(Rules { window_micros: WINDOW * 1000, brake: true });
-        let streams = std::array::from_fn(|_| leases.open_stream());
+        let mut leases = Leases::new(Rules { window_micros: WINDOW * 1000, grace_micros: 0, brake: true });
+        let streams = std::array::from_fn(|_| leases.open_stream(false));
         let named = |name: &str| vec![ServiceName::fold(name).unwrap()];
         let label = BTreeMap::from([("tier".to_owned(), "1".to_owned())]);
         let filters = [
@@ -307,9 +306,7 @@ impl Rig {
     /// What the writer does with a command: decide, tick, publish.
     fn write<T>(&mut self, f: impl FnOnce(&mut Book, Moment, &mut super::draft::Draft) -> T) -> T {
         let at = self.moment();
-        if self.book.leases.notice(at).is_some() {
-            panic!("only Stall makes stalls");
-        }
+        assert_eq!(self.book.leases.notice(at), None, "only Stall makes stalls");
         let mut draft = self.book.draft();
         let result = f(&mut self.book, at, &mut draft);
         draft.close();
@@ -357,6 +354,7 @@ impl Rig {
         self.ids.iter().rev().nth(nth).copied()
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm a step; each is short")]
     fn step(&mut self, step: Step) {
         let proof = Proof { token: None, peer: PEER };
         match step {
@@ -479,7 +477,7 @@ impl Rig {
                 let on = self.streams[stream];
                 self.write(|book, now, draft| book.end_stream(on, end, now, now, draft));
                 self.model.end_stream(stream, by_client, self.now);
-                self.streams[stream] = self.book.leases.open_stream();
+                self.streams[stream] = self.book.leases.open_stream(false);
             }
             Step::Wait { millis } => self.wait(millis),
             Step::Stall { millis } => {

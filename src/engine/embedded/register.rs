@@ -43,8 +43,8 @@ impl BookRules {
     fn terms(&self, ttl_wish: u32, drop_grace: Option<Duration>) -> Terms {
         let ttl = if ttl_wish == 0 { self.default_ttl } else { ttl_wish.clamp(self.min_ttl, self.max_ttl) };
         let longest = Duration::from_secs(self.max_ttl.into());
-        let grace = drop_grace.unwrap_or(self.drop_grace).min(longest);
-        Terms { ttl: Ttl(ttl), grace_micros: grace.as_micros() as u64 }
+        let grace_micros = drop_grace.map(|grace| grace.min(longest).as_micros() as u64);
+        Terms { ttl: Ttl(ttl), grace_micros }
     }
 }
 

@@ -68,7 +68,7 @@ impl Writer {
                         return;
                     }
                 }
-                () = tokio::time::sleep(wait) => self.shared.clock.follow(),
+                () = tokio::time::sleep(wait) => {}
             }
             wait = self.commit(&mut batch);
         }
@@ -77,6 +77,7 @@ impl Writer {
     /// Decides the batch and what is due, publishes, answers. Returns how long there is
     /// nothing to do but to wait for commands.
     fn commit(&self, batch: &mut Vec<Command>) -> Duration {
+        self.shared.clock.follow();
         let mut answers = Vec::with_capacity(batch.len());
         let (commits, wait) = self.shared.decide(|book, now| {
             let mut draft = book.draft();

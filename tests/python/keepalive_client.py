@@ -1,0 +1,87 @@
+"""A client of the registry in plain grpcio, driven line by line through stdin.
+
+Usage: keepalive_client.py STUBS ADDRESS. STUBS is a folder with the generated stubs.
+Each command is answered by one line of JSON; answers of the stream come as
+{"answer": …}, its end as {"ended": STATUS}.
+
+    register SERVICE URL TTL     registers, prints {"id": …}
+    open [SECONDS]               opens a KeepAlive stream, with a deadline where given
+    beat [ID…]                   one message; without ids it renews what is attached
+    detach ID…                   releases these ids from the stream
+    half-close                   ends the request side
+    cancel                       cancels the call
+    deregister ID                ends a registration by a call of its own
+"""
+
+import json
+import queue
+import sys
+import threading
+
+sys.path.insert(0, sys.argv[1])
+
+import grpc  # noqa: E402
+from google.protobuf.json_format import MessageToDict  # noqa: E402
+from leasehold.v1 import registry_pb2 as pb  # noqa: E402
+from leasehold.v1 import registry_pb2_grpc  # noqa: E402
+
+_printing = threading.Lock()
+
+
+def say(**fields):
+    with _printing:
+        print(json.dumps(fields), flush=True)
+
+
+class Stream:
+    """One KeepAlive call; its requests are queued, its answers printed by a thread."""
+
+    def __init__(self, registry, timeout):
+        self._beats = queue.Queue()
+        self.call = registry.KeepAlive(iter(self._beats.get, None), timeout=timeout)
+        threading.Thread(target=self._print_answers, daemon=True).start()
+
+    def send(self, beat):
+        self._beats.put(beat)
+
+    def half_close(self):
+        self._beats.put(None)
+
+    def _print_answers(self):
+        try:
+            for answer in self.call:
+                say(answer=MessageToDict(answer, preserving_proto_field_name=True))
+            say(ended="OK")
+        except grpc.RpcError as error:
+            say(ended=error.code().name)
+
+
+def main():
+    registry = registry_pb2_grpc.RegistryStub(grpc.insecure_channel(sys.argv[2]))
+    stream = None
+    say(ready=True)
+    for line in sys.stdin:
+        command, *words = line.split()
+        if command == "register":
+            service, url, ttl = words
+            request = pb.RegisterRequest(service=service, url=url, ttl_seconds=int(ttl))
+            say(id=registry.Register(request, timeout=10).id)
+        elif command == "open":
+            stream = Stream(registry, float(words[0]) if words else None)
+            say(opened=True)
+        elif command == "beat":
+            stream.send(pb.KeepAliveRequest(ids=words))
+        elif command == "detach":
+            stream.send(pb.KeepAliveRequest(ids=words, detach=True))
+        elif command == "half-close":
+            stream.half_close()
+        elif command == "cancel":
+            stream.call.cancel()
+        elif command == "deregister":
+            answer = registry.Deregister(pb.DeregisterRequest(id=words[0]), timeout=10)
+            say(status=answer.status)
+        else:
+            raise SystemExit(f"unknown command: {line}")
+
+
+main()
