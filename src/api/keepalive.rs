@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
     call::{Caller, EndCause},
@@ -134,7 +134,7 @@ impl Keeper {
             // Over the size limit; gRPC's own libraries call that so.
             Code::OutOfRange => Code::ResourceExhausted,
             _ => {
-                info!(peer = %self.caller.peer.ip(), reason = status.message(), "KeepAlive stream broke");
+                debug!(peer = %self.caller.peer.ip(), reason = status.message(), "KeepAlive stream broke");
                 return End::Stream;
             }
         };
