@@ -40,8 +40,8 @@ COPY --from=build /src/target/release/leasehold /usr/local/bin/leasehold
 USER 10001:10001
 WORKDIR /var/lib/leasehold
 VOLUME /var/lib/leasehold
-# Loopback in a container reaches nobody. A drain ends within the 10 s after which `docker stop` kills.
-ENV LEASEHOLD_LISTEN=0.0.0.0:9000 LEASEHOLD_DRAIN_TIMEOUT=8s
+# Loopback in a container reaches nobody.
+ENV LEASEHOLD_LISTEN=0.0.0.0:9000
 EXPOSE 9000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=5s --start-period=10s --retries=3 CMD ["leasehold", "healthcheck"]

@@ -94,7 +94,8 @@ impl Default for Config {
             leases: LeaseConfig::default(),
             http: HttpConfig::default(),
             limits: ConnectionLimits::default(),
-            drain_timeout: Duration::from_secs(10),
+            // Docker kills ten seconds after it has asked to stop.
+            drain_timeout: Duration::from_secs(8),
             history_bytes: 64 << 20,
         }
     }

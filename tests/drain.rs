@@ -22,7 +22,7 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-/// How long a drain may take: `--drain-timeout` here is the default of 10 s.
+/// How long a drain may take: `--drain-timeout` here is the default of 8 s.
 const DRAIN: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]

@@ -122,7 +122,7 @@ pub struct Flags {
     #[arg(long, value_name = "DURATION")]
     pub keepalive_timeout: Option<String>,
 
-    /// How long a drain waits for connections to end [default: 10s]
+    /// How long a drain waits for connections to end [default: 8s]
     #[arg(long, value_name = "DURATION")]
     pub drain_timeout: Option<String>,
 
