@@ -22,6 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let set = prost_types::FileDescriptorSet::decode(encoded.as_slice())?;
     tonic_prost_build::configure()
         .extern_path(".google.rpc", "::tonic_types::pb")
+        .extern_path(".leasehold.v1.BatchRegisterRequest", "crate::proto::BatchRegisterRequest")
         .btree_map(".")
         .codec_path("crate::proto::codec::Codec")
         .compile_fds(set)?;

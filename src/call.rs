@@ -9,10 +9,10 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc, LazyLock,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::{sync::watch, time::timeout};
@@ -69,8 +69,6 @@ pub struct Connection {
     lost: AtomicBool,
     liveness: watch::Sender<Liveness>,
     open_requests: AtomicUsize,
-    /// Milliseconds from [`EPOCH`] to the last bytes from the client.
-    last_activity: AtomicU64,
 }
 
 /// What a keepalive timeout must be judged by.
@@ -95,9 +93,6 @@ pub(crate) enum Rest {
 
 /// Longer than the connection layer ever lets a silent connection linger.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
-
-/// Where the milliseconds of `last_activity` are counted from.
-static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 // === impl Connection: what streams ask ===
 
@@ -153,12 +148,6 @@ impl Connection {
     pub fn open_requests(&self) -> usize {
         self.open_requests.load(Ordering::Relaxed)
     }
-
-    /// How long ago the client last sent a byte.
-    pub fn idle(&self) -> Duration {
-        let last = Duration::from_millis(self.last_activity.load(Ordering::Relaxed));
-        EPOCH.elapsed().saturating_sub(last)
-    }
 }
 
 // === impl Connection: what the connection layer records ===
@@ -167,11 +156,6 @@ impl Connection {
     /// The HTTP/2 library sends GOAWAY with an error.
     pub(crate) fn record_goaway(&self) {
         self.goaway_sent.store(true, Ordering::Release);
-    }
-
-    /// Bytes of the client were read.
-    pub(crate) fn record_read(&self) {
-        self.last_activity.store(now(), Ordering::Relaxed);
     }
 
     /// The socket gave EOF or an error.
@@ -221,14 +205,8 @@ impl Default for Connection {
             lost: AtomicBool::new(false),
             liveness: watch::Sender::new(Liveness::default()),
             open_requests: AtomicUsize::new(0),
-            last_activity: AtomicU64::new(now()),
         }
     }
-}
-
-/// Milliseconds since [`EPOCH`].
-fn now() -> u64 {
-    EPOCH.elapsed().as_millis() as u64
 }
 
 /// A request that is counted as open.

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
@@ -52,7 +53,7 @@ pub async fn run(
         Arc::new(Embedded::start(&config.leases, config.history_bytes, metrics))
     };
 
-    let (reporter, health) = tonic_health::server::health_reporter();
+    let (mut reporter, health) = tonic_health::server::health_reporter();
     reporter.set_service_status(SERVICE_NAME, tonic_health::ServingStatus::Serving).await;
     let routes =
         Registry::new(Arc::clone(&engine), config.http.clone(), &config.leases, Arc::clone(&metrics))
@@ -97,8 +98,17 @@ pub async fn run(
             reporter.set_service_status(name, tonic_health::ServingStatus::NotServing).await;
         }
         stop.cancel();
+        // Those who watch our health have heard by then; their streams end with the names.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        for name in ["", SERVICE_NAME] {
+            reporter.clear_service_status(name).await;
+        }
+        std::future::pending::<()>().await;
     };
-    tokio::join!(server, drain);
+    tokio::select! {
+        _ = server => {}
+        () = drain => {}
+    }
     info!("stopped");
     Ok(())
 }

@@ -236,8 +236,9 @@ async fn reconnecting_many_times_under_churn_loses_and_repeats_nothing() {
 async fn a_batch_is_shown_together() {
     let server = Server::start(&[]);
     let mut watch = Watch::everything(&server).await;
-    let requests = (1..=20).map(|number| replica("batch", &format!("http://batch:{number}"))).collect();
-    server.registry().await.batch_register(BatchRegisterRequest { requests }).await.unwrap();
+    let requests: BatchRegisterRequest =
+        (1..=20).map(|number| replica("batch", &format!("http://batch:{number}"))).collect();
+    server.registry().await.batch_register(requests).await.unwrap();
     let message = watch.message().await;
     assert_eq!(message.events.len(), 20);
     assert!(message.events.iter().all(|event| event.revision == message.events[0].revision));
@@ -349,7 +350,7 @@ async fn noise(server: &Server, rounds: u32) {
             info: Some(info("text", &text)),
             ..replica("noisy", &format!("http://noisy:{number}"))
         };
-        let batch = BatchRegisterRequest { requests: (1..=50).map(request).collect() };
+        let batch = (1..=50).map(request).collect::<BatchRegisterRequest>();
         client.batch_register(batch).await.unwrap();
     }
 }

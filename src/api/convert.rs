@@ -4,14 +4,14 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use prost::Message as _;
+use prost::{DecodeError, Message as _};
 use prost_types::{Struct, Timestamp, Value, value::Kind as ValueKind};
 use tonic_types::FieldViolation;
 
 use crate::{
     catalog,
     engine::{Engine, Registration},
-    proto,
+    proto::{self, codec::undecodable},
     types::{
         Content, Filter, Info, Instance, LeaseTimes, NameError, ServiceName, ServiceUrl, Status, Target,
         WallTime,
@@ -25,6 +25,8 @@ const MAX_LABELS: usize = 64;
 const MAX_LABEL_KEY: usize = 63;
 const MAX_LABEL_VALUE: usize = 256;
 const MAX_ZONE: usize = 64;
+/// The services of one filter.
+const MAX_SERVICES: usize = 1_000;
 
 type Violations = Vec<FieldViolation>;
 
@@ -84,6 +86,20 @@ pub(super) fn registration(
     }
 }
 
+/// Checks one entry of a batch.
+pub(super) fn entry(
+    entry: Result<proto::RegisterRequest, DecodeError>,
+    peer: IpAddr,
+    index: usize,
+) -> Result<Registration, Violations> {
+    let at = format!("requests[{index}].");
+    let request = entry.map_err(|error| {
+        let violation = undecodable(&error);
+        vec![FieldViolation { field: format!("{at}{}", violation.field), ..violation }]
+    })?;
+    registration(request, peer, &at)
+}
+
 /// An `{id}` of a path.
 pub(super) fn target(id: &str) -> Result<Target, Violations> {
     Target::parse(id).map_err(|error| vec![violation("id", format!("{error}"))])
@@ -92,6 +108,12 @@ pub(super) fn target(id: &str) -> Result<Target, Violations> {
 /// The filter of a list or a watch.
 pub(super) fn filter(services: &[String], labels: BTreeMap<String, String>) -> Result<Filter, Violations> {
     let mut faults = Violations::new();
+    if services.len() > MAX_SERVICES {
+        faults
+            .push(violation("service", format!("are {}; at most {MAX_SERVICES} are taken", services.len())));
+        return Err(faults);
+    }
+    check_labels(&labels, &mut |field: &str, text| faults.push(violation(field, text)));
     let mut names = Vec::with_capacity(services.len());
     for service in services {
         match ServiceName::fold(service) {

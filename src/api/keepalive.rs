@@ -24,9 +24,11 @@ use super::{Registry, convert, refuse::log_refusal};
 /// Answers that wait for a client before they are merged.
 const BUFFER: usize = 16;
 /// One answer tells of so many losses at most, to stay below 1 MiB; the next goes on.
-const LOST_IN_ONE: usize = 25_000;
+const LOST_IN_ONE: usize = 12_000;
 /// A client that does not read its answers may have so many losses waiting.
-const LOST_WAITING: usize = 100_000;
+const LOST_WAITING: usize = 50_000;
+/// What cannot be an id is given back so far; ids are 26 bytes.
+const STRANGE_ID: usize = 64;
 
 type Out = mpsc::Sender<Result<proto::KeepAliveResponse, Status>>;
 
@@ -144,23 +146,24 @@ impl Keeper {
     async fn beat(&mut self, beat: proto::KeepAliveRequest) -> Result<proto::KeepAliveResponse, Refusal> {
         let mut lost = Vec::new();
         let named = !beat.ids.is_empty();
-        let (ids, strange): (Vec<_>, Vec<_>) =
-            beat.ids.into_iter().map(|text| LeaseId::parse(&text).ok_or(text)).partition(Result::is_ok);
-        lost.extend(
-            strange.into_iter().filter_map(Result::err).map(|text| self::lost(text, Reason::NotFound)),
-        );
-        let ids: Vec<LeaseId> = ids.into_iter().filter_map(Result::ok).collect();
+        let mut ids = Vec::with_capacity(beat.ids.len());
+        for text in &beat.ids {
+            if let Some(id) = LeaseId::parse(text) {
+                ids.push(id);
+            } else {
+                let end = text.floor_char_boundary(STRANGE_ID);
+                lost.push(self::lost(text[..end].to_owned(), Reason::NotFound));
+            }
+        }
 
         if beat.detach {
             if !named || !ids.is_empty() {
                 let unknown = self.engine.detach(self.stream, &ids);
-                lost.extend(unknown.into_iter().map(|id| self::lost(id.to_string(), Reason::NotFound)));
+                lost.extend(as_named(&beat.ids, unknown.into_iter().map(|id| (id, Reason::NotFound))));
             }
         } else if named {
             let refused = self.engine.attach(self.stream, with_tokens(ids, &beat.lease_tokens)).await?;
-            for (id, refusal) in refused {
-                lost.push(self::lost(id.to_string(), why(&refusal)));
-            }
+            lost.extend(as_named(&beat.ids, refused.iter().map(|(id, refusal)| (*id, why(refusal)))));
         } else {
             self.engine.beat(self.stream);
         }
@@ -224,6 +227,16 @@ fn with_tokens(ids: Vec<LeaseId>, tokens: &BTreeMap<String, String>) -> Vec<(Lea
     let by_id: BTreeMap<LeaseId, &String> =
         tokens.iter().filter_map(|(id, token)| Some((LeaseId::parse(id)?, token))).collect();
     ids.into_iter().map(|id| (id, by_id.get(&id).map(|token| hash_token(token)))).collect()
+}
+
+/// Losses under the texts that named them: a ULID may be written in lower case.
+fn as_named(texts: &[String], losses: impl Iterator<Item = (LeaseId, Reason)>) -> Vec<Lost> {
+    let losses: BTreeMap<LeaseId, Reason> = losses.collect();
+    if losses.is_empty() {
+        return Vec::new();
+    }
+    let named = texts.iter().filter_map(|text| Some((text, losses.get(&LeaseId::parse(text)?)?)));
+    named.map(|(text, reason)| lost(text.clone(), *reason)).collect()
 }
 
 fn why(refusal: &Refusal) -> Reason {

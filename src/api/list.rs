@@ -22,7 +22,7 @@ const MAX_GRPC_ANSWER: usize = 3 << 20;
 /// No instance takes less on the wire: more than so many cannot fit, and are not tried.
 const LEAST_INSTANCE: usize = 100;
 /// So many instances are written in one go; then others may run.
-const PORTION: usize = 500;
+const PORTION: usize = 50;
 
 impl Registry {
     pub(super) async fn list_page(

@@ -18,14 +18,35 @@ impl From<Refusal> for Status {
     }
 }
 
-/// `INVALID_ARGUMENT` that names every bad field.
-pub(super) fn invalid(violations: Vec<FieldViolation>) -> Status {
+/// A refusal names so many faults at most, in so many characters each: it travels in
+/// headers, of which clients take 8 KiB.
+const MAX_FAULTS: usize = 8;
+const MAX_TEXT: usize = 200;
+
+/// `INVALID_ARGUMENT` that names the bad fields.
+pub(super) fn invalid(mut violations: Vec<FieldViolation>) -> Status {
+    let more = violations.len().saturating_sub(MAX_FAULTS);
+    violations.truncate(MAX_FAULTS);
+    for violation in &mut violations {
+        violation.field = shorten(&violation.field);
+        violation.description = shorten(&violation.description);
+    }
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
     let message = violations
         .iter()
         .map(|violation| format!("{} {}", violation.field, violation.description))
         .collect::<Vec<_>>()
         .join("; ");
+    let message = message + &more;
     Status::with_error_details(Code::InvalidArgument, message, ErrorDetails::with_bad_request(violations))
+}
+
+/// A text of others, as far as a refusal shows it.
+pub(super) fn shorten(text: &str) -> String {
+    match text.char_indices().nth(MAX_TEXT) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", &text[..end]),
+    }
 }
 
 /// Logs a refusal, one line, and hands it on.

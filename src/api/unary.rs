@@ -10,14 +10,14 @@ use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use crate::{
     call::{Caller, Door},
-    engine::{Outcome, Proof, Registered, embedded::hash_token},
+    engine::{Outcome, Proof, Registered, Registration, embedded::hash_token},
     proto::{self, batch_register_response::result::Result as BatchResult, registry_server},
-    types::{LeaseId, Target},
+    types::{Content, LeaseId, Target},
 };
 
 use super::{
-    Registry, convert,
-    refuse::{invalid, log_refusal},
+    MAX_MESSAGE, Registry, convert,
+    refuse::{invalid, log_refusal, shorten},
 };
 
 /// The most registrations in one batch.
@@ -46,15 +46,16 @@ impl registry_server::Registry for Registry {
     ) -> Result<Response<proto::BatchRegisterResponse>, Status> {
         let caller = caller(request.extensions());
         let refused = log_refusal("BatchRegister", &caller);
-        let requests = request.into_inner().requests;
-        if requests.len() > MAX_BATCH {
-            let text = format!("are {}; at most {MAX_BATCH} are taken in one call", requests.len());
+        let request = request.into_inner();
+        let count = request.requests.len();
+        if count > MAX_BATCH {
+            let text = format!("are {count}; at most {MAX_BATCH} are taken in one call");
             return Err(refused(invalid(vec![convert::violation("requests", text)])));
         }
-        let mut good = Vec::with_capacity(requests.len());
-        let mut results: Vec<Option<Status>> = Vec::with_capacity(requests.len());
-        for (index, request) in requests.into_iter().enumerate() {
-            match convert::registration(request, address(&caller), &format!("requests[{index}].")) {
+        let mut good = Vec::with_capacity(count);
+        let mut results: Vec<Option<Status>> = Vec::with_capacity(count);
+        for (index, entry) in request.entries().enumerate() {
+            match convert::entry(entry, address(&caller), index) {
                 Ok(registration) => {
                     good.push(registration);
                     results.push(None);
@@ -62,6 +63,7 @@ impl registry_server::Registry for Registry {
                 Err(violations) => results.push(Some(refused(invalid(violations)))),
             }
         }
+        self.check_answer_fits(&good, &results, &caller).map_err(&refused)?;
         let mut registered = self.engine.register(good).await.map_err(Status::from)?.into_iter();
         let result = |bad: Option<Status>| match bad {
             Some(status) => BatchResult::Error(rpc_status(&status)),
@@ -119,7 +121,7 @@ impl registry_server::Registry for Registry {
         };
         match found {
             Some(instance) => Ok(Response::new(convert::current(&*self.engine, &instance))),
-            None => Err(refused(Status::not_found(format!("{id:?} is not registered")))),
+            None => Err(refused(Status::not_found(format!("{:?} is not registered", shorten(&id))))),
         }
     }
 
@@ -164,6 +166,30 @@ impl registry_server::Registry for Registry {
 }
 
 impl Registry {
+    /// Whether a batch's answer stays below a message's bound, whatever the engine says:
+    /// afterwards nobody could learn what was registered.
+    fn check_answer_fits(
+        &self,
+        good: &[Registration],
+        bad: &[Option<Status>],
+        caller: &Caller,
+    ) -> Result<(), Status> {
+        let ping_url = self.ping_url(LeaseId(0), &"0".repeat(32), caller).len();
+        // Ids, times, tags and the message's own words come to less.
+        let fixed = 400 + ping_url;
+        let good = good.iter().map(|one| {
+            let Content { service, url, .. } = &one.content;
+            fixed + url.as_str().len() + 2 * service.as_str().len()
+        });
+        let bad = bad.iter().flatten().map(|status| 32 + 2 * status.message().len() + status.details().len());
+        let bytes: usize = good.chain(bad).sum();
+        if bytes > MAX_MESSAGE {
+            let text = format!("would be answered with {bytes} bytes, more than a message holds; send fewer");
+            return Err(invalid(vec![convert::violation("requests", text)]));
+        }
+        Ok(())
+    }
+
     fn registered(&self, registered: Registered, caller: &Caller) -> proto::RegisterResponse {
         let instance = &*registered.instance;
         let (service, url) = (&instance.content.service, &instance.content.url);
@@ -178,7 +204,7 @@ impl Registry {
             id: instance.id.to_string(),
             status: "registered".to_owned(),
             service_url: url.to_string(),
-            message: format!("{service} at {url} {what}; renew it within {ttl} s"),
+            message: format!("{service} {what}; renew it within {ttl} s"),
             ttl_seconds: ttl,
             ping_url: self.ping_url(instance.id, &registered.token, caller),
             service: service.to_string(),

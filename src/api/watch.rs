@@ -15,7 +15,7 @@ use tonic::Status;
 
 use crate::{
     call::Connection,
-    catalog::{Cursor, Delta, Since, Snapshot},
+    catalog::{Cursor, Delta, Since},
     engine::{Engine, SnapshotError},
     metrics::Open,
     proto::{self, watch_response::Type},
@@ -183,11 +183,11 @@ impl Watcher {
                 self.cursor = Some(cursor);
                 return self.send(self.message(Type::Synced, Vec::new(), cursor.0)).await;
             }
-            let later: Snapshot = self.engine.view().fresh_snapshot(&self.filter);
+            let later = self.engine.view().snapshot(&self.filter).map_err(End::NoSnapshot)?;
             let (put, removed) = snapshot.difference(&later, &self.filter);
             self.send_snapshot(&removed, convert::gone, later.revision()).await?;
             self.send_snapshot(&put, convert::listed, later.revision()).await?;
-            snapshot = Arc::new(later);
+            snapshot = later;
         }
     }
 
@@ -252,6 +252,8 @@ impl Watcher {
         let out = self.out.clone();
         let room = out.reserve();
         tokio::pin!(room);
+        // Once a change that matches waits, there is nothing to move over any more.
+        let mut stuck = false;
         loop {
             tokio::select! {
                 biased;
@@ -259,12 +261,10 @@ impl Watcher {
                     permit.map_err(|_| End::Closed)?.send(Ok(message));
                     return Ok(());
                 }
-                Ok(()) = self.head.changed() => {
-                    if let Some(cursor) = self.cursor
-                        && let Since::Deltas(deltas, seen) = self.since(cursor, 1)
-                        && deltas.is_empty()
-                    {
-                        self.cursor = Some(seen);
+                Ok(()) = self.head.changed(), if !stuck => {
+                    match self.cursor.map(|cursor| self.since(cursor, 1)) {
+                        Some(Since::Deltas(deltas, seen)) if deltas.is_empty() => self.cursor = Some(seen),
+                        _ => stuck = true,
                     }
                 }
             }

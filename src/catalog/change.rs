@@ -140,13 +140,19 @@ impl Change {
         Some(Event { kind, reason, instance, times: self.times, braked: self.braked })
     }
 
-    /// An upper bound of its bytes on the wire, and about what it takes in memory.
+    /// An upper bound of its bytes on the wire.
     pub fn bytes(&self) -> usize {
         self.instance().map_or(0, |instance| instance.event_bytes())
     }
 }
 
 impl Commit {
+    /// About what it takes in memory, were its instances held by nothing else.
+    pub fn memory(&self) -> usize {
+        let of = |instance: &Arc<Instance>| instance.event_bytes() + 112 * instance.content.labels.len();
+        self.changes.iter().map(|change| 512 + change.instance().map_or(0, of)).sum()
+    }
+
     /// An upper bound of its bytes on the wire.
     pub fn bytes(&self) -> usize {
         self.changes.iter().map(Change::bytes).sum()

@@ -2,21 +2,24 @@
 //! it may have missed one that matters to it, so that churn of other services costs a
 //! quiet service's reader nothing.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+};
 
 use crate::types::{Filter, Revision, ServiceName};
 
 use super::Commit;
 
-/// How many services, and how many labels, are remembered each; beyond, the oldest are
-/// forgotten at once and count against every reader.
-const REMEMBERED: usize = 100_000;
+/// How many services and labels are remembered, at 16 bytes each; beyond, the older half is
+/// forgotten and counts against every reader.
+const REMEMBERED: usize = 1_000_000;
 
-/// The last revision that left the history, by service and by label.
+/// The last revision that left the history: by service, by label, and by both. Keys are
+/// hashes: that two of them meet costs a reader a snapshot in 2^64 cases one.
 #[derive(Debug, Default)]
 pub(super) struct Evicted {
-    services: HashMap<ServiceName, Revision>,
-    labels: HashMap<(String, String), Revision>,
+    last: HashMap<u64, Revision>,
     /// Up to here, any change may have touched anything.
     floor: Revision,
 }
@@ -26,40 +29,46 @@ impl Evicted {
         for change in &commit.changes {
             for instance in [&change.before, &change.after].into_iter().flatten() {
                 let content = &instance.content;
-                self.services.insert(content.service.clone(), commit.revision);
-                for (key, value) in &content.labels {
-                    self.labels.insert((key.clone(), value.clone()), commit.revision);
+                self.last.insert(key(Some(&content.service), None), commit.revision);
+                for label in &content.labels {
+                    self.last.insert(key(None, Some(label)), commit.revision);
+                    self.last.insert(key(Some(&content.service), Some(label)), commit.revision);
                 }
             }
         }
-        if self.services.len() > REMEMBERED || self.labels.len() > REMEMBERED {
+        if self.last.len() > REMEMBERED {
             self.forget_half();
         }
     }
 
     /// Whether a change after `revision` that could match has left the history. Labels are
-    /// remembered one by one: of two labels that never stood together it may say yes.
+    /// remembered one by one: of two that never stood together it may say yes.
     pub(super) fn may_concern(&self, filter: &Filter, revision: Revision) -> bool {
         if self.floor > revision {
             return true;
         }
-        let services = filter.services();
-        let by_service = services.is_empty()
-            || services.iter().any(|service| self.services.get(service).is_some_and(|at| *at > revision));
-        by_service
-            && filter.labels().iter().all(|(key, value)| {
-                self.labels.get(&(key.clone(), value.clone())).is_some_and(|at| *at > revision)
-            })
+        let gone = |service, label| self.last.get(&key(service, label)).is_some_and(|at| *at > revision);
+        let labels = filter.labels();
+        match filter.services() {
+            [] => labels.iter().all(|label| gone(None, Some(label))),
+            services => services.iter().any(|service| {
+                gone(Some(service), None) && labels.iter().all(|label| gone(Some(service), Some(label)))
+            }),
+        }
     }
 
     fn forget_half(&mut self) {
-        let mut revisions: Vec<Revision> =
-            self.services.values().chain(self.labels.values()).copied().collect();
+        let mut revisions: Vec<Revision> = self.last.values().copied().collect();
         let middle = revisions.len() / 2;
         let (_, median, _) = revisions.select_nth_unstable(middle);
         let floor = *median;
-        self.services.retain(|_, at| *at > floor);
-        self.labels.retain(|_, at| *at > floor);
+        self.last.retain(|_, at| *at > floor);
         self.floor = floor;
     }
+}
+
+fn key(service: Option<&ServiceName>, label: Option<(&String, &String)>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (service, label).hash(&mut hasher);
+    hasher.finish()
 }

@@ -55,7 +55,7 @@ impl History {
     }
 
     pub(super) fn push(&mut self, commit: Arc<Commit>) {
-        let bytes = commit.bytes();
+        let bytes = commit.memory();
         self.bytes += bytes;
         self.commits.push_back((commit, bytes));
         while self.bytes > self.capacity {

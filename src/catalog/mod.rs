@@ -127,10 +127,14 @@ impl Catalog {
         let rest = self.by_service.get(&service).map(|instances| {
             instances.range((Bound::Excluded(id), Bound::Unbounded)).map(|(_, instance)| instance)
         });
-        let later = self
-            .by_service
-            .range::<ServiceName, _>((Bound::Excluded(service), Bound::Unbounded))
-            .flat_map(|(_, instances)| instances.values());
+        let named = filter.services();
+        let next = named.partition_point(|name| *name <= service);
+        let named = named[next..].iter().filter_map(|name| self.by_service.get(name));
+        let all = filter.services().is_empty().then(|| {
+            let after = (Bound::Excluded(service), Bound::Unbounded);
+            self.by_service.range::<ServiceName, _>(after).map(|(_, instances)| instances)
+        });
+        let later = named.chain(all.into_iter().flatten()).flat_map(BTreeMap::values);
         rest.into_iter().flatten().chain(later).filter(move |instance| filter.matches(&instance.content))
     }
 

@@ -14,8 +14,8 @@ use crate::{
     types::{Filter, Revision, ServiceName},
 };
 
-/// How many bytes snapshots that are still being read may hold in all, were everything
-/// in them gone elsewhere. Beyond, new readers are asked to come again.
+/// How many bytes snapshots that are still being read may hold in all, beside what the
+/// catalog and the history hold. Beyond, new readers are asked to come again.
 const SNAPSHOT_BYTES: usize = 1 << 30;
 
 /// What readers read.
@@ -29,7 +29,17 @@ pub struct View {
 #[derive(Debug)]
 struct Held {
     snapshot: Weak<Snapshot>,
+    revision: Revision,
+    pointers: usize,
     bytes: usize,
+}
+
+impl Held {
+    /// What it holds by itself. As long as the history goes on from it, its instances are
+    /// held by the catalog and the history anyway.
+    fn charge(&self, catalog: &Catalog) -> usize {
+        if catalog.covers(self.revision) { self.pointers } else { self.bytes }
+    }
 }
 
 /// Slow readers hold as much as this server gives to snapshots.
@@ -79,18 +89,15 @@ impl View {
         if let Some(snapshot) = shared.filter(|snapshot| catalog.covers(snapshot.revision())) {
             return Ok(snapshot);
         }
-        let taken: usize = held.values().flatten().map(|one| one.bytes).sum();
+        let taken: usize = held.values().flatten().map(|one| one.charge(&catalog)).sum();
         if taken > SNAPSHOT_BYTES {
             return Err(SnapshotError);
         }
         let snapshot = Arc::new(catalog.snapshot(filter));
-        let one = Held { snapshot: Arc::downgrade(&snapshot), bytes: snapshot.bytes() };
+        let (pointers, bytes) = (size_of_val(snapshot.instances()), snapshot.bytes());
+        let one =
+            Held { snapshot: Arc::downgrade(&snapshot), revision: snapshot.revision(), pointers, bytes };
         held.entry(filter.services().into()).or_default().push(one);
         Ok(snapshot)
-    }
-
-    /// What lives now, for a reader whose own snapshot the history has left behind.
-    pub fn fresh_snapshot(&self, filter: &Filter) -> Snapshot {
-        self.catalog.read().snapshot(filter)
     }
 }

@@ -1,4 +1,4 @@
-//! Request bodies: read up to a bound, or read past when nobody asks for them.
+//! Request bodies, read up to a bound.
 
 use std::{error::Error, pin::pin};
 
@@ -24,7 +24,13 @@ where
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             let error: Box<dyn Error + Send + Sync> = error.into();
-            Failure::invalid(format!("the body broke off: {error}"))
+            // What hyper says of it is for its developers.
+            match error.downcast_ref::<tonic::Status>() {
+                Some(status) if status.code() == Code::DeadlineExceeded => {
+                    Failure::new(Code::DeadlineExceeded, status.message())
+                }
+                _ => Failure::invalid("the body broke off"),
+            }
         })?;
         if let Ok(data) = frame.into_data() {
             if data.len() > max - whole.len() {
@@ -34,26 +40,6 @@ where
         }
     }
     Ok(whole.freeze())
-}
-
-/// Reads past a body that the call does not want, so that an HTTP/1 connection can go
-/// on. One that is too large or breaks off costs the connection, not the call.
-pub(super) async fn skip<B>(body: B, headers: &HeaderMap, max: usize)
-where
-    B: http_body::Body<Data = Bytes>,
-{
-    if announced(headers, &body) > max as u64 {
-        return;
-    }
-    let mut body = pin!(body);
-    let mut left = max;
-    while let Some(Ok(frame)) = body.frame().await {
-        let length = frame.data_ref().map_or(0, Bytes::len);
-        match left.checked_sub(length) {
-            Some(less) => left = less,
-            None => return,
-        }
-    }
 }
 
 pub(super) fn too_large(max: usize) -> Failure {

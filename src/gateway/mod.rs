@@ -6,6 +6,7 @@
 //! (`query`), call the service in-process (`call`), and write the answer (`json_write`,
 //! or `stream` for many messages). Whatever fails becomes a status in JSON (`error`).
 
+mod apart;
 mod body;
 mod call;
 mod error;
@@ -34,6 +35,7 @@ use tonic::{Code, body::Body, service::Routes};
 
 pub use self::error::error_response;
 use self::{
+    apart::Apart,
     call::{Answer, Call},
     error::{Failure, json_response},
     route::{Match, Route, RouteTable, Variables},
@@ -69,6 +71,7 @@ struct Inner {
     table: RouteTable,
     routes: Routes,
     options: Options,
+    apart: Apart,
 }
 
 /// Why a gateway cannot be built.
@@ -131,7 +134,7 @@ impl Gateway {
         }
         let pool = DescriptorPool::decode(descriptor_set)?;
         let table = RouteTable::new(&pool, service_full_name)?;
-        Ok(Self(Arc::new(Inner { pool, table, routes: routes.prepare(), options })))
+        Ok(Self(Arc::new(Inner { pool, table, routes: routes.prepare(), options, apart: Apart::new() })))
     }
 
     /// Answers a request. Its extensions are handed to the service. Dropping the
@@ -157,12 +160,36 @@ impl Inner {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let (head, body) = request.into_parts();
+        let (method, path) = (head.method.clone(), head.uri.path().to_owned());
+        let prepared = self.prepare(head, body).await;
+        let (route, format, call) = prepared.inspect_err(|failure| {
+            // Without the query: it may carry a token.
+            tracing::info!(%method, path, code = failure.code, reason = failure.message, "refused");
+        })?;
+        let answer = call.start(self.routes.clone()).await;
+        if route.server_streaming {
+            return Ok(match answer {
+                Ok(answer) => stream::respond(answer, self.writer(route, format)),
+                Err(failure) => failure.into_stream_response(&self.pool),
+            });
+        }
+        self.unary(route, answer?).await
+    }
+
+    /// Makes a call of a request.
+    async fn prepare<B>(&self, head: Parts, body: B) -> Result<(&Route, Format, Call), Failure>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
         let (route, variables) = self.route(&head)?;
         let mut message = if route.takes_body {
             let text = body::read(body, &head.headers, self.options.max_body).await?;
-            json_read::message(&route.input, &text, self.options.exact_numbers)?
+            let (input, exact) = (route.input.clone(), self.options.exact_numbers);
+            self.apart.work(text.len(), move || json_read::message(&input, &text, exact)).await?
         } else {
-            body::skip(body, &head.headers, self.options.max_body).await;
+            // It is ignored: hyper reads past it or ends the connection.
+            drop(body);
             let mut message = DynamicMessage::new(route.input.clone());
             let query = head.uri.query().unwrap_or_default();
             query::bind(&mut message, query, &route.path_fields())?;
@@ -174,14 +201,27 @@ impl Inner {
             self.bind_last_event(&mut message, &head.headers);
         }
         let call = self.call(route, &message, head)?;
-        let answer = call.start(self.routes.clone()).await;
-        if route.server_streaming {
-            return Ok(match answer {
-                Ok(answer) => stream::respond(answer, self.writer(route, format)),
-                Err(failure) => failure.into_stream_response(&self.pool),
-            });
+        Ok((route, format, call))
+    }
+
+    async fn unary(&self, route: &Route, answer: Answer) -> Result<Response<Body>, Failure> {
+        let Answer { headers, messages } = answer;
+        let written = async {
+            let encoded = messages.only().await?;
+            let output = route.output.clone();
+            self.apart.work(encoded.len(), move || json(&output, &encoded)).await
         }
-        unary(route, answer?).await
+        .await;
+        match written {
+            Ok(json) => {
+                let mut response = json_response(StatusCode::OK, json);
+                for (name, value) in &headers {
+                    response.headers_mut().append(name, value.clone());
+                }
+                Ok(response)
+            }
+            Err(failure) => Err(Failure { headers, ..failure }),
+        }
     }
 
     fn route(&self, head: &Parts) -> Result<(&Route, Variables), Failure> {
@@ -226,6 +266,7 @@ impl Inner {
             output: route.output.clone(),
             format,
             event_id: self.id_field(&route.output),
+            apart: self.apart.clone(),
         }
     }
 
@@ -256,34 +297,6 @@ fn bind_path(message: &mut DynamicMessage, variables: Variables) -> Result<(), F
         message.try_set_field(&field, value).map_err(|why| mismatch(why.to_string()))?;
     }
     Ok(())
-}
-
-/// A larger message is written on a thread of its own: it would hold up whatever else
-/// this one has to do.
-const LARGE: usize = 256 << 10;
-
-async fn unary(route: &Route, answer: Answer) -> Result<Response<Body>, Failure> {
-    let Answer { headers, messages } = answer;
-    let written = async {
-        let encoded = messages.only().await?;
-        if encoded.len() <= LARGE {
-            return json(&route.output, &encoded);
-        }
-        let output = route.output.clone();
-        let written = tokio::task::spawn_blocking(move || json(&output, &encoded)).await;
-        written.unwrap_or_else(|error| Err(Failure::new(Code::Internal, error.to_string())))
-    }
-    .await;
-    match written {
-        Ok(json) => {
-            let mut response = json_response(StatusCode::OK, json);
-            for (name, value) in &headers {
-                response.headers_mut().append(name, value.clone());
-            }
-            Ok(response)
-        }
-        Err(failure) => Err(Failure { headers, ..failure }),
-    }
 }
 
 fn json(descriptor: &MessageDescriptor, encoded: &[u8]) -> Result<String, Failure> {

@@ -16,6 +16,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, MessageDesc
 use tonic::{Code, body::Body};
 
 use super::{
+    apart::Apart,
     call::{Answer, Messages},
     error::Failure,
     json_write,
@@ -31,7 +32,9 @@ pub(super) enum Format {
 }
 
 /// What a stream's body needs beside the messages.
+#[derive(Clone)]
 pub(super) struct Writer {
+    pub apart: Apart,
     pub pool: DescriptorPool,
     pub output: MessageDescriptor,
     pub format: Format,
@@ -108,7 +111,11 @@ impl Lines {
         };
         loop {
             let written = match next {
-                Ok(Some(message)) => self.writer.message(&mut chunk, &message),
+                Ok(Some(message)) => {
+                    let writer = self.writer.clone();
+                    let written = self.writer.apart.work(message.len(), move || writer.message(&message));
+                    written.await.map(|text| chunk.push_str(&text))
+                }
                 Ok(None) => {
                     self.messages = None;
                     return None;
@@ -130,10 +137,9 @@ impl Lines {
 }
 
 impl Writer {
-    fn message(&self, out: &mut String, encoded: &[u8]) -> Result<(), Failure> {
+    fn message(&self, encoded: &[u8]) -> Result<String, Failure> {
         let message = decode(&self.output, encoded)?;
-        // What cannot be written must leave no half of it behind.
-        let start = out.len();
+        let mut out = String::with_capacity(encoded.len() * 2);
         if self.format == Format::Events {
             if let Some(id) = self.event_id(&message) {
                 out.push_str("id: ");
@@ -144,15 +150,13 @@ impl Writer {
         } else {
             out.push_str("{\"result\":");
         }
-        if let Err(error) = json_write::message(out, &message) {
-            out.truncate(start);
-            return Err(Failure::new(Code::Internal, error.to_string()));
-        }
+        json_write::message(&mut out, &message)
+            .map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
         out.push_str(match self.format {
             Format::Lines => "}\n",
             Format::Events => "\n\n",
         });
-        Ok(())
+        Ok(out)
     }
 
     /// An id that would break out of its line is none.

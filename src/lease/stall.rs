@@ -23,6 +23,7 @@ pub(super) struct Stalls {
     last_tick: Option<Moment>,
     next_tick: Moment,
     guarded_until: Moment,
+    ended: Moment,
     count: u64,
 }
 
@@ -51,6 +52,7 @@ impl Stalls {
         self.last_tick = Some(now);
         self.next_tick = now;
         self.guarded_until = now.plus_micros(STREAM_GUARD_MICROS);
+        self.ended = now;
         self.count += 1;
         Some(now.micros_since(last))
     }
@@ -79,6 +81,8 @@ impl Leases {
             let shifted = spent.saturating_add(moved.micros_since(deadline));
             match &mut lease.state {
                 State::Live => {
+                    // A renewal since had let go of the brake.
+                    lease.braked &= lease.deferred_at > renewed;
                     lease.deferred_at = now;
                     lease.deferred_to = moved;
                     lease.shifted = shifted;
@@ -92,6 +96,11 @@ impl Leases {
             }
         }
         Some(gap)
+    }
+
+    /// When the last stall ended. What was received before it counts from there.
+    pub fn stall_ended(&self) -> Moment {
+        self.stalls.ended
     }
 
     /// How many stalls there were.

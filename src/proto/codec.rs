@@ -3,12 +3,13 @@
 
 use std::marker::PhantomData;
 
-use prost::Message;
+use prost::{DecodeError, Message};
 use tonic::{
-    Status,
+    Code, Status,
     codec::{BufferSettings, DecodeBuf, Decoder},
 };
 use tonic_prost::ProstEncoder;
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 /// Encodes `T` and decodes `U`.
 #[derive(Debug, Clone)]
@@ -49,10 +50,44 @@ impl<U: Message + Default> Decoder for ProstDecoder<U> {
 
     fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         U::decode(buf).map(Some).map_err(|error| {
-            Status::invalid_argument(format!(
-                "the message does not decode: {error}; check that it was built from leasehold's proto \
-                 and nests no deeper than 24 levels"
-            ))
+            let violation = undecodable(&error);
+            let message = format!("{} {}", violation.field, violation.description);
+            let details = ErrorDetails::with_bad_request(vec![violation]);
+            Status::with_error_details(Code::InvalidArgument, message.trim_start(), details)
         })
+    }
+}
+
+/// Which field of a message does not decode, as far as the decoder says.
+pub fn undecodable(error: &DecodeError) -> FieldViolation {
+    let text = error.to_string();
+    // `… message: Inner.field: Outer.field: reason`
+    let path = text.split_once("message: ").map_or(text.as_str(), |(_, path)| path);
+    let fields = path.split(": ").filter(|part| !part.contains(' '));
+    let field = fields.filter_map(|part| part.split_once('.')).last().map(|(_, field)| field);
+    let reason = path.rsplit(": ").next().unwrap_or_default();
+    FieldViolation::new(
+        field.unwrap_or_default(),
+        format!(
+            "does not decode: {reason}; is it built from leasehold's proto, and nested no deeper than 24 levels?"
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::RegisterRequest;
+
+    #[test]
+    fn the_field_at_fault_is_named() {
+        let check = |bytes: &[u8], field: &str| {
+            let error = RegisterRequest::decode(bytes).unwrap_err();
+            assert_eq!(undecodable(&error).field, field, "{error}");
+        };
+        // A url that is no UTF-8, an info cut short, a key of no field.
+        check(&[0x12, 0x01, 0xff], "url");
+        check(&[0x1a, 0x02, 0x0a, 0x05], "info");
+        check(&[0x00], "");
     }
 }

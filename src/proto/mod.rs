@@ -2,6 +2,7 @@
 //!
 //! Only `api/convert.rs` and the clients know them; what they mean is said in the proto.
 
+mod batch;
 pub mod codec;
 
 mod generated {
@@ -9,6 +10,7 @@ mod generated {
     tonic::include_proto!("leasehold.v1");
 }
 
+pub use batch::BatchRegisterRequest;
 pub use generated::*;
 
 /// The service's full name, as gRPC paths and health checks spell it.

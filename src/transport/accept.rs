@@ -93,7 +93,8 @@ impl Backoff {
 }
 
 /// No delay for small answers, and an end for peers that vanished: a silent one after
-/// 30 s, one that does not acknowledge what we sent after 20 s. An option that cannot be
+/// 30 s, one that takes nothing of what we send after 5 minutes. Linux counts a reader that
+/// pauses with its window closed among the latter: it needs that long to come back. An option that cannot be
 /// set is no reason to refuse: HTTP/2 has its own keepalive, HTTP/1 its idle deadline.
 fn set_options(stream: &TcpStream) {
     let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(15));
@@ -111,7 +112,7 @@ fn set_options(stream: &TcpStream) {
     let socket = SockRef::from(stream);
     let set = stream.set_nodelay(true).and_then(|()| socket.set_tcp_keepalive(&keepalive));
     #[cfg(any(target_os = "android", target_os = "linux"))]
-    let set = set.and_then(|()| socket.set_tcp_user_timeout(Some(Duration::from_secs(20))));
+    let set = set.and_then(|()| socket.set_tcp_user_timeout(Some(Duration::from_mins(5))));
     if let Err(error) = set {
         tracing::debug!(%error, "socket options");
     }

@@ -68,9 +68,7 @@ impl AsyncRead for Socket {
         let before = buf.filled().len();
         let had_room = buf.remaining() > 0;
         let result = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
-        if buf.filled().len() > before {
-            self.connection.record_read();
-        } else if had_room {
+        if had_room && buf.filled().len() == before {
             self.connection.record_lost();
         }
         Poll::Ready(self.note(result))

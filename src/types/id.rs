@@ -64,13 +64,13 @@ impl Target {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
     /// It is empty.
-    #[error("id is empty; give a ULID or a service name")]
+    #[error("is empty; give a ULID or a service name")]
     Empty,
     /// It starts with `$`, as only verbs do.
-    #[error("{0:?} is no id: ids do not start with $")]
+    #[error("{0:?} starts with $, as only verbs do")]
     Dollar(String),
     /// It is neither a ULID nor a service name.
-    #[error("not a ULID, and as a service name: {0}")]
+    #[error("is not a ULID, and as a service name: {0}")]
     Name(#[from] NameError),
 }
 

@@ -114,7 +114,7 @@ pub async fn messages(server: &Server, findings: &mut Findings) {
         let named = violated.iter().flatten().any(|violated| violated.starts_with(field));
         findings.check(&format!("Register with {name} names {field}: {violated:?}"), &named, &true);
 
-        let batch = client.batch_register(BatchRegisterRequest { requests: vec![request] }).await;
+        let batch = client.batch_register(BatchRegisterRequest::from_iter([request])).await;
         let entry =
             batch.map(|answer| match answer.into_inner().results.pop().and_then(|result| result.result) {
                 Some(result::Result::Error(error)) => Code::from_i32(error.code),
@@ -149,7 +149,7 @@ pub async fn messages(server: &Server, findings: &mut Findings) {
         };
         findings.check(&format!("Watch from {token:?}"), &code(watched), &Code::InvalidArgument);
     }
-    let many = BatchRegisterRequest { requests: vec![RegisterRequest::default(); 1_001] };
+    let many = BatchRegisterRequest::from_iter(vec![RegisterRequest::default(); 1_001]);
     findings.check("a batch of 1,001", &code(client.batch_register(many).await), &Code::InvalidArgument);
     let large = replica("hostile", &format!("http://{}", "h".repeat(1 << 20)));
     findings.check("a message over 1 MiB", &code(client.register(large).await), &Code::ResourceExhausted);

@@ -4,7 +4,7 @@
 //! Start with [`Book`].
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     sync::Arc,
 };
@@ -17,7 +17,8 @@ use crate::{
     engine::{Departed, Proof, Refusal, Renewed, TokenHash},
     lease::{Cause, Handle, Lapse, Leases, Standing, StreamEnd, StreamId},
     types::{
-        Instance, LeaseId, LeaseTimes, Moment, Revision, ServiceName, ServiceUrl, Status, Target, WallTime,
+        Content, Info, Instance, LeaseId, LeaseTimes, Moment, Revision, ServiceName, ServiceUrl, Status,
+        Target, WallTime,
     },
 };
 
@@ -132,7 +133,7 @@ impl Book {
         match self.leases.standing(handle) {
             Standing::Dead => return Err(not_found(target)),
             // Watchers have seen it expire: only its way back is closed.
-            Standing::Lapsed => self.leases.end(handle, now),
+            Standing::Lapsed => self.bury(handle, now),
             Standing::Live | Standing::Suspect => self.remove(handle, Reason::Client, now, draft),
         }
         Ok(departed)
@@ -239,8 +240,25 @@ impl Book {
     pub(super) fn remove(&mut self, handle: Handle, reason: Reason, now: Moment, draft: &mut Draft) {
         let before = Some(self.instance(handle));
         let times = self.leases.view(handle);
-        self.leases.end(handle, now);
+        self.bury(handle, now);
         draft.push(Change { kind: Kind::Deregistered, reason, before, after: None, times, braked: false });
+    }
+
+    /// Ends a lease for good. What its instance said is not needed any more: it is never
+    /// shown again, and the dead are remembered for long.
+    pub(super) fn bury(&mut self, handle: Handle, now: Moment) {
+        self.leases.end(handle, now);
+        let instance = self.instance(handle);
+        let Content { service, url, .. } = &*instance.content;
+        let content = Arc::new(Content {
+            service: service.clone(),
+            url: url.clone(),
+            info: Info::default(),
+            labels: BTreeMap::new(),
+            zone: String::new(),
+            weight: 0,
+        });
+        self.record_mut(handle).instance = Arc::new(Instance { content, ..Instance::clone(&instance) });
     }
 
     /// The same instance with another status, at the draft's revision.
@@ -310,10 +328,16 @@ impl Book {
         let Instance { id, content, .. } = &*record.instance;
         self.ids.remove(id);
         self.pairs.remove(&(content.service.clone(), content.url.clone()));
-        if let Some(handles) = self.names.get_mut(&content.service) {
+        let service = content.service.clone();
+        self.unname(handle, &service);
+    }
+
+    /// Has a name mean this one no more.
+    pub(super) fn unname(&mut self, handle: Handle, service: &ServiceName) {
+        if let Some(handles) = self.names.get_mut(service) {
             handles.remove(&handle);
             if handles.is_empty() {
-                self.names.remove(&content.service);
+                self.names.remove(service);
             }
         }
     }

@@ -11,6 +11,7 @@
 mod book;
 mod draft;
 mod register;
+mod scribe;
 mod writer;
 
 #[cfg(test)]

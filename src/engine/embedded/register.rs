@@ -121,7 +121,7 @@ impl Book {
         };
         if standing != Standing::Live || !same {
             let mut after = Instance { status: Status::Alive, ttl: terms.ttl, ..Instance::clone(&before) };
-            if !same {
+            if *before.content != entry.content {
                 after.content = Arc::new(entry.content.clone());
                 after.last_updated = now.wall;
             }
@@ -155,9 +155,12 @@ impl Book {
                 Standing::Live | Standing::Suspect => {
                     self.remove(other, Reason::Replaced, now.moment, draft);
                 }
-                Standing::Lapsed => self.leases.end(other, now.moment),
+                Standing::Lapsed => self.bury(other, now.moment),
                 Standing::Dead => {}
             }
+            // The newest is the one that its service's name means.
+            let service = self.instance(other).content.service.clone();
+            self.unname(other, &service);
         }
         self.index_client_id(handle, client_id);
     }

@@ -3,10 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot};
-use tracing::{info, warn};
 
 use crate::{
-    catalog::{Commit, Kind},
+    catalog::Commit,
     lease::{StreamEnd, StreamId},
     types::{LeaseId, Moment, Target},
 };
@@ -16,6 +15,7 @@ use super::{
     book::{Book, Now},
     draft::Draft,
     register::{Entered, Entry},
+    scribe,
 };
 
 /// How often the writer looks at the clock even when nothing is due: that is how a
@@ -50,11 +50,12 @@ enum Answer {
 pub(super) struct Writer {
     shared: Arc<Shared>,
     commands: mpsc::UnboundedReceiver<Command>,
+    scribe: mpsc::UnboundedSender<Arc<Commit>>,
 }
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, commands: mpsc::UnboundedReceiver<Command>) -> Self {
-        Self { shared, commands }
+        Self { shared, commands, scribe: scribe::start() }
     }
 
     /// Runs until every sender of commands is gone.
@@ -70,7 +71,16 @@ impl Writer {
                 }
                 () = tokio::time::sleep(wait) => {}
             }
-            wait = self.commit(&mut batch);
+            loop {
+                let rest = batch.split_off(portion(&batch));
+                wait = self.commit(&mut batch);
+                batch = rest;
+                if batch.is_empty() {
+                    break;
+                }
+                // Renewals must not wait for all of a large batch.
+                tokio::task::yield_now().await;
+            }
         }
     }
 
@@ -97,9 +107,10 @@ impl Writer {
         for answer in answers {
             answer.send();
         }
-        for commit in &commits {
+        for commit in commits {
             commit.changes.iter().for_each(|change| self.shared.metrics.count(change));
-            log(commit);
+            // The scribe ends with the runtime, and so does this task.
+            let _ = self.scribe.send(commit);
         }
         wait
     }
@@ -107,17 +118,19 @@ impl Writer {
     fn apply(&self, book: &mut Book, command: Command, now: Moment, draft: &mut Draft) -> Option<Answer> {
         Some(match command {
             Command::Register { entries, at, reply } => {
+                let at = received(book, at);
                 let at = Now { moment: at, wall: self.shared.clock.wall(at) };
                 let entered = entries.into_iter().map(|entry| book.register(entry, at, draft)).collect();
                 Answer::Register(reply, entered)
             }
             Command::Restore { target, proof, at, reply } => {
-                Answer::Restore(reply, book.restore(&target, proof, at, draft))
+                Answer::Restore(reply, book.restore(&target, proof, received(book, at), draft))
             }
             Command::Deregister { target, proof, reply } => {
                 Answer::Deregister(reply, book.deregister(&target, proof, now, draft))
             }
             Command::Attach { stream, leases, at, reply } => {
+                let at = received(book, at);
                 let mut refused = Vec::new();
                 for (id, token) in leases {
                     if let Err(refusal) = book.attach_restoring(stream, id, token, at, draft) {
@@ -134,6 +147,26 @@ impl Writer {
     }
 }
 
+/// How many commands make a commit of about [`BATCH`] registrations.
+fn portion(commands: &[Command]) -> usize {
+    let mut weight = 0;
+    let full = commands.iter().position(|command| {
+        weight += match command {
+            Command::Register { entries, .. } => entries.len(),
+            Command::Attach { leases, .. } => leases.len(),
+            _ => 1,
+        };
+        weight >= BATCH
+    });
+    full.map_or(commands.len(), |at| at + 1)
+}
+
+/// What was received before a stall of ours could not be decided before it: it counts
+/// from the stall's end.
+fn received(book: &Book, at: Moment) -> Moment {
+    at.max(book.leases.stall_ended())
+}
+
 impl Answer {
     /// Whoever asked may be gone; what was decided stands.
     fn send(self) {
@@ -142,20 +175,6 @@ impl Answer {
             Self::Restore(reply, answer) => drop(reply.send(answer)),
             Self::Deregister(reply, answer) => drop(reply.send(answer)),
             Self::Attach(reply, answer) => drop(reply.send(answer)),
-        }
-    }
-}
-
-/// One line for each change.
-fn log(commit: &Commit) {
-    for change in &commit.changes {
-        let Some(instance) = change.instance() else { continue };
-        let (id, service, url) = (instance.id, &instance.content.service, &instance.content.url);
-        let (what, reason) = (change.kind.name(), change.reason.name());
-        let (revision, braked) = (commit.revision.0, change.braked);
-        match change.kind {
-            Kind::Expired | Kind::Suspect => warn!(%id, %service, %url, revision, reason, braked, "{what}"),
-            _ => info!(%id, %service, %url, revision, reason, "{what}"),
         }
     }
 }
