@@ -111,6 +111,20 @@ fn an_idle_server_ends_at_once_and_by_interrupt_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_watches_health_does_not_hold_up_a_drain() {
+    // Longer than the wait for its end below: it must not come to be cut.
+    let mut server = Server::start(&["--drain-timeout", "1h"]);
+    let request = HealthCheckRequest { service: String::new() };
+    let mut health = HealthClient::new(server.channel().await).watch(request).await.unwrap().into_inner();
+    within("the first health", SOON, health.message()).await.unwrap().unwrap();
+    server.signal("TERM");
+    let turned = within("NOT_SERVING", SOON, health.message()).await.unwrap().unwrap();
+    assert_eq!(turned.status(), ServingStatus::NotServing);
+    assert!(within("the end", SOON, health.message()).await.unwrap().is_none());
+    assert_eq!(server.wait_exit(SOON).code(), Some(0), "{}", server.stderr());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_watch_that_is_never_read_does_not_hold_up_a_drain() {
     let mut server = Server::start(&["--drain-timeout", "1s"]);
     let mut client = server.registry().await;

@@ -212,6 +212,8 @@ async fn the_newest_of_a_client_sent_id_can_replace_the_older() {
     live.sort();
     assert_eq!(listed_ids(&server).await, live);
     assert_eq!(ping(&server, &first.id, "").await, Err(Code::NotFound), "a replaced one never comes back");
+    // The name means the newest now; who was replaced does not make it ambiguous.
+    assert_eq!(deregister(&server, "slug", "").await.map(|gone| gone.id), Ok(second.id));
 }
 
 #[tokio::test]

@@ -291,3 +291,20 @@ fn a_renewal_lets_go_of_the_brake() {
     }
     assert_eq!(world.until(20 * SECOND), []);
 }
+
+#[test]
+fn a_stall_does_not_bring_an_old_brake_back() {
+    let mut world = World::new(true);
+    let leases: Vec<Handle> = (0..200).map(|_| world.lease(10, 0)).collect();
+    world.until(10 * SECOND + MS);
+    for lease in &leases {
+        world.leases.renew(*lease, world.now);
+    }
+    let live = world.leases.live();
+    assert!(world.stall_until(12 * SECOND).is_some());
+    // Silence from here on: the next wave is held back anew, not let through as one that was.
+    let lapses = world.until(50 * SECOND);
+    assert_eq!((lapses.len(), braked(&lapses)), (live, live));
+    let moments: std::collections::BTreeSet<u64> = lapses.iter().map(|(at, _)| *at).collect();
+    assert!(moments.len() > 100, "{} moments", moments.len());
+}

@@ -178,3 +178,107 @@ impl Answer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+    use crate::{
+        config::DuplicateId,
+        engine::{Outcome, embedded::book::BookRules},
+        lease::{self, Standing},
+        types::{Content, Info, ServiceName, ServiceUrl, WallTime},
+    };
+
+    const SECOND: u64 = 1_000_000;
+
+    fn entry(id: u128) -> Entry {
+        Entry {
+            client_id: None,
+            content: Content {
+                service: ServiceName::fold("s").unwrap(),
+                url: ServiceUrl::parse("http://h").unwrap(),
+                info: Info::default(),
+                labels: [("k".to_owned(), "v".to_owned())].into(),
+                zone: "z".to_owned(),
+                weight: 1,
+            },
+            ttl_wish: 30,
+            drop_grace: None,
+            token: None,
+            peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            fresh_id: LeaseId(id),
+            fresh_token: [0; 32],
+        }
+    }
+
+    fn book() -> Book {
+        let rules = BookRules {
+            default_ttl: 30,
+            min_ttl: 1,
+            max_ttl: 86_400,
+            duplicate_id: DuplicateId::Replica,
+            require_token: false,
+        };
+        let leases = lease::Rules { window_micros: 600 * SECOND, grace_micros: 0, brake: true };
+        Book::new(rules, lease::Leases::new(leases))
+    }
+
+    fn register(book: &mut Book, id: u128, moment: Moment) -> Entered {
+        let mut draft = book.draft();
+        let entered = book.register(entry(id), Now { moment, wall: WallTime(moment.0) }, &mut draft).unwrap();
+        book.revision = draft.finish().last().map_or(book.revision, |last| last.revision);
+        entered
+    }
+
+    #[test]
+    fn what_waited_through_a_stall_counts_from_its_end() {
+        let mut book = book();
+        let mut draft = book.draft();
+        book.tick(Moment(0), Moment(SECOND / 10), &mut draft);
+        // Queued right before a stall of 40 s, longer than its TTL.
+        let queued = Moment(SECOND / 100);
+        let resumed = Moment(40 * SECOND);
+        assert!(book.leases.notice(resumed).is_some());
+        let at = received(&book, queued);
+        let entered = register(&mut book, 1, at);
+        assert_eq!(entered.times.deadline, Moment(70 * SECOND));
+        // Later ones count from when they were received.
+        assert_eq!(received(&book, Moment(41 * SECOND)), Moment(41 * SECOND));
+    }
+
+    #[test]
+    fn the_dead_keep_their_place_but_not_their_content() {
+        let mut book = book();
+        let id = register(&mut book, 1, Moment(1)).instance.id;
+        let proof = Proof { token: None, peer: IpAddr::V4(Ipv4Addr::LOCALHOST) };
+        let mut draft = book.draft();
+        let departed = book.deregister(&Target::Id(id), proof, Moment(2), &mut draft).unwrap();
+        assert_eq!(departed.instance.content.zone, "z", "told as it was");
+        let handle = book.ids[&id];
+        assert_eq!(book.leases.standing(handle), Standing::Dead);
+        let kept = book.instance(handle);
+        assert!(kept.content.labels.is_empty() && kept.content.zone.is_empty());
+        // The pair begins anew, with what is said now.
+        let again = register(&mut book, 2, Moment(3));
+        assert_eq!((again.outcome, again.instance.id), (Outcome::New, LeaseId(2)));
+        assert_eq!(again.instance.content.zone, "z");
+    }
+
+    #[test]
+    fn a_commit_is_not_made_of_too_much() {
+        let (reply, _) = oneshot::channel();
+        let large = Command::Register { entries: vec![entry(1); 1000], at: Moment(0), reply };
+        let small = || Command::EndStream {
+            stream: book().leases.open_stream(false),
+            end: StreamEnd::Server,
+            at: Moment(0),
+        };
+        assert_eq!(portion(&[]), 0);
+        assert_eq!(portion(&[small(), small()]), 2);
+        let mut commands = vec![large];
+        commands.extend((0..50).map(|_| small()));
+        assert_eq!(portion(&commands), 25);
+    }
+}
