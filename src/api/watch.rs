@@ -25,7 +25,7 @@ use crate::{
 use super::{Registry, convert, refuse::invalid, token::ResumeToken};
 
 /// A message holds about so many bytes of events, unless one revision alone holds more.
-const MESSAGE_BYTES: usize = 256 << 10;
+const MESSAGE_BYTES: usize = 64 << 10;
 /// Messages that wait for a client that does not read; beyond them the cursor waits.
 const BUFFER: usize = 2;
 
