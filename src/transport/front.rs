@@ -68,7 +68,11 @@ where
         let forwarded = self.proxies.forwarded(origin.peer, request.headers());
         let authority = match self.authority(&request, &forwarded) {
             Ok(authority) => authority,
-            Err(status) => return refusal(is_grpc, &status),
+            Err(status) => {
+                let (peer, code) = (origin.peer.ip(), status.code());
+                tracing::info!(%peer, ?code, reason = status.message(), "refused");
+                return refusal(is_grpc, &status);
+            }
         };
         request.extensions_mut().insert(Caller {
             peer: forwarded.peer.unwrap_or(origin.peer),
