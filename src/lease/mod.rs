@@ -11,6 +11,23 @@
 //! when its old deadline comes, and arms it again if it was renewed since. Only a
 //! deadline that moves earlier is armed at once. So the wheel never looks at a lease
 //! later than its deadline, and a beat renews a whole stream with one store.
+//!
+//! ```
+//! use leasehold::{
+//!     lease::{Cause, Leases, Rules, Terms},
+//!     types::{LeaseId, Moment, Ttl},
+//! };
+//!
+//! let second = 1_000_000;
+//! let mut leases = Leases::new(Rules { window_micros: 600 * second, grace_micros: 0, brake: true });
+//! let lease = leases.insert(LeaseId(1), Terms { ttl: Ttl(3), grace_micros: None }, Moment(0));
+//! leases.renew(lease, Moment(2 * second));
+//!
+//! // Due at 3 s by its start, at 5 s by its renewal.
+//! assert!(leases.tick(Moment(3 * second), Moment(4 * second)).is_empty());
+//! let lapses = leases.tick(Moment(5 * second), Moment(6 * second));
+//! assert_eq!(lapses[0].cause, Cause::TtlLapsed { braked: false });
+//! ```
 
 mod brake;
 mod stall;

@@ -14,6 +14,14 @@ impl ServiceName {
 
     /// Folds a text: ASCII lower case, every run of other characters than `[a-z0-9._-]`
     /// becomes one `-`, and `-` at the ends goes.
+    ///
+    /// ```
+    /// use leasehold::types::ServiceName;
+    ///
+    /// let name = ServiceName::fold("My Service v1.2!")?;
+    /// assert_eq!(name.as_str(), "my-service-v1.2");
+    /// # Ok::<(), leasehold::types::NameError>(())
+    /// ```
     pub fn fold(text: &str) -> Result<Self, NameError> {
         let mut folded = String::with_capacity(text.len().min(Self::MAX + 1));
         let mut in_run = false;
