@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! cli → server → {api, gateway, transport} → engine → {catalog, lease} → types
-//! leaves: call, config, metrics, proto, telemetry
+//! beside them: call, config, metrics (counts the catalog's changes), proto, telemetry
 //! ```
 //!
 //! Start from [`server::run`] to see it put together, from [`lease`] and [`catalog`] to

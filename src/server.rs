@@ -71,14 +71,14 @@ pub async fn run(
     };
     let gateway =
         Gateway::new(FILE_DESCRIPTOR_SET, SERVICE_NAME, routes.clone(), options).map_err(Error::Gateway)?;
-    let health = Status { serving: Arc::new(AtomicBool::new(true)), engine: Arc::clone(&engine), metrics };
+    let status = Status { serving: Arc::new(AtomicBool::new(true)), engine: Arc::clone(&engine), metrics };
 
     let json = {
-        let health = health.clone();
+        let status = status.clone();
         move |request: Request<Body>| {
-            let (gateway, health) = (gateway.clone(), health.clone());
+            let (gateway, status) = (gateway.clone(), status.clone());
             async move {
-                match health.answer(&request) {
+                match status.answer(&request) {
                     Some(answer) => answer,
                     None => gateway.handle(request).await,
                 }
@@ -93,7 +93,7 @@ pub async fn run(
         shutdown.await;
         info!("draining: nothing expires any more");
         engine.freeze();
-        health.serving.store(false, Ordering::Release);
+        status.serving.store(false, Ordering::Release);
         for name in ["", SERVICE_NAME] {
             reporter.set_service_status(name, tonic_health::ServingStatus::NotServing).await;
         }
