@@ -14,7 +14,7 @@ use crate::{
     proto::{self, codec::undecodable},
     types::{
         Content, Filter, Info, Instance, LeaseTimes, NameError, ServiceName, ServiceUrl, Status, Target,
-        WallTime,
+        UrlError, WallTime,
     },
 };
 
@@ -43,7 +43,9 @@ pub(super) fn registration(
 
     let url = ServiceUrl::parse(&request.url);
     if let Err(error) = &url {
-        let shown: String = request.url.chars().take(100).collect();
+        // A password is not shown to logs.
+        let secret = matches!(error, UrlError::UserInfo);
+        let shown: String = request.url.chars().take(if secret { 0 } else { 100 }).collect();
         fault("url", if shown.is_empty() { error.to_string() } else { format!("{shown:?} {error}") });
     }
     let service = service_name(&request);
