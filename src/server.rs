@@ -9,7 +9,9 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http_body_util::Full;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, body::Body};
@@ -17,9 +19,10 @@ use tracing::info;
 
 use crate::{
     api::{MAX_MESSAGE, Registry},
+    call::Caller,
     config::Config,
     engine::{Engine, embedded::Embedded},
-    gateway::{self, Gateway, Options},
+    gateway::{self, EventStreams, Gateway, JsonOptions, Options, RemoteAddr},
     metrics::{self, Metrics},
     proto::{FILE_DESCRIPTOR_SET, SERVICE_NAME},
     transport::{Front, HostRule, Proxies, Server},
@@ -62,22 +65,28 @@ pub async fn run(
     let options = Options {
         prefix: config.http.prefix.clone(),
         max_body: MAX_MESSAGE,
-        exact_numbers: true,
+        json: JsonOptions { exact_numbers: true, ..JsonOptions::default() },
         header_allow_list: ["x-service-key", "x-request-id", "traceparent"]
             .map(HeaderName::from_static)
             .into(),
-        event_stream_id_field: Some("resume_token".to_owned()),
+        healthz: Some("/healthz".to_owned()),
+        event_streams: Some(EventStreams { id_field: "resume_token".to_owned() }),
+        explain_bad_text: true,
         hint,
+        ..Options::default()
     };
-    let gateway =
-        Gateway::new(FILE_DESCRIPTOR_SET, SERVICE_NAME, routes.clone(), options).map_err(Error::Gateway)?;
+    let gateway = Gateway::new(FILE_DESCRIPTOR_SET, &[SERVICE_NAME], routes.clone(), options)
+        .map_err(Error::Gateway)?;
     let status = Status { serving: Arc::new(AtomicBool::new(true)), engine: Arc::clone(&engine), metrics };
 
     let json = {
         let status = status.clone();
-        move |request: Request<Body>| {
+        move |mut request: Request<Body>| {
             let (gateway, status) = (gateway.clone(), status.clone());
             async move {
+                if let Some(peer) = request.extensions().get::<Caller>().map(|caller| caller.peer) {
+                    request.extensions_mut().insert(RemoteAddr(peer));
+                }
                 match status.answer(&request) {
                     Some(answer) => answer,
                     None => gateway.handle(request).await,
@@ -98,10 +107,12 @@ pub async fn run(
             reporter.set_service_status(name, tonic_health::ServingStatus::NotServing).await;
         }
         stop.cancel();
-        // Those who watch our health have heard by then; their streams end with the names.
+        // Those who watch our health have heard by then; their streams end with the names,
+        // which stay known to those who ask once more.
         tokio::time::sleep(Duration::from_millis(500)).await;
         for name in ["", SERVICE_NAME] {
             reporter.clear_service_status(name).await;
+            reporter.set_service_status(name, tonic_health::ServingStatus::NotServing).await;
         }
         std::future::pending::<()>().await;
     };
@@ -136,22 +147,19 @@ impl Status {
     fn answer(&self, request: &Request<Body>) -> Option<Response<Body>> {
         let is_get = request.method() == Method::GET;
         match request.uri().path() {
-            "/health" if is_get || request.method() == Method::HEAD => Some(self.health(is_get)),
-            "/healthz" if is_get => Some(self.healthz(request.uri().query().unwrap_or_default())),
+            // What a HEAD would have as a body, hyper leaves out.
+            "/health" if is_get || request.method() == Method::HEAD => Some(self.health()),
             "/metrics" if is_get => Some(self.metrics()),
-            "/health" | "/healthz" | "/metrics" => {
+            "/health" | "/metrics" => {
                 Some(gateway::error_response(Code::Unimplemented, "Method Not Allowed"))
             }
             _ => None,
         }
     }
 
-    fn health(&self, with_body: bool) -> Response<Body> {
+    fn health(&self) -> Response<Body> {
         let serving = self.serving.load(Ordering::Acquire);
-        let (instances, revision) = {
-            let catalog = self.engine.view().read();
-            (catalog.len(), catalog.revision().0)
-        };
+        let (instances, revision) = self.counts();
         let body = serde_json::json!({
             "status": if serving { "healthy" } else { "draining" },
             "version": env!("CARGO_PKG_VERSION"),
@@ -159,28 +167,19 @@ impl Status {
             "revision": revision.to_string(),
         });
         let status = if serving { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        respond(status, if with_body { body.to_string() } else { String::new() })
+        respond(status, body.to_string())
+    }
+
+    /// How many instances there are, at which revision.
+    fn counts(&self) -> (usize, u64) {
+        let catalog = self.engine.view().read();
+        (catalog.len(), catalog.revision().0)
     }
 
     fn metrics(&self) -> Response<Body> {
-        let (instances, revision) = {
-            let catalog = self.engine.view().read();
-            (catalog.len(), catalog.revision().0)
-        };
+        let (instances, revision) = self.counts();
         let text = self.metrics.render(instances, revision);
         respond_with(StatusCode::OK, metrics::CONTENT_TYPE, text)
-    }
-
-    /// As gRPC-gateway answers for the gRPC health service.
-    fn healthz(&self, query: &str) -> Response<Body> {
-        let service = query.split('&').find_map(|pair| pair.strip_prefix("service=")).unwrap_or_default();
-        if !service.is_empty() && service != SERVICE_NAME {
-            return gateway::error_response(Code::NotFound, "unknown service");
-        }
-        if self.serving.load(Ordering::Acquire) {
-            return respond(StatusCode::OK, "{\"status\":\"SERVING\"}\n".to_owned());
-        }
-        gateway::error_response(Code::Unavailable, "status:NOT_SERVING")
     }
 }
 
@@ -188,8 +187,8 @@ fn respond(status: StatusCode, body: String) -> Response<Body> {
     respond_with(status, "application/json", body)
 }
 
-fn respond_with(status: StatusCode, content_type: &'static str, body: String) -> Response<Body> {
-    let mut response = Response::new(Body::new(body));
+fn respond_with(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Body::new(Full::new(body.into())));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response

@@ -153,8 +153,11 @@ fn code() -> Vec<(PathBuf, Vec<String>)> {
         test_files.extend(tests.iter().map(|name| dir.join(name).with_extension("rs")));
     }
     // Under a name of its own (`#[path]`), a file of tests still ends with `_tests`.
-    let is_code = |file: &PathBuf| !test_files.contains(file) && !stem(file).ends_with("_tests");
-    all.into_iter().filter(|(file, ..)| is_code(file)).map(|(file, code, _)| (file, code)).collect()
+    let is_test = |file: &PathBuf| {
+        test_files.iter().any(|test| file == test || file.starts_with(test.with_extension("")))
+            || stem(file).ends_with("_tests")
+    };
+    all.into_iter().filter(|(file, ..)| !is_test(file)).map(|(file, code, _)| (file, code)).collect()
 }
 
 fn stem(file: &Path) -> &str {

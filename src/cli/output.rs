@@ -13,10 +13,13 @@ use std::{
 use clap::{Args, ValueEnum};
 use comfy_table::{ContentArrangement, Table, presets};
 use prost::Message;
-use prost_reflect::{DescriptorError, DescriptorPool, DynamicMessage};
+use prost_reflect::{DescriptorError, DescriptorPool};
 
 use super::Failure;
-use crate::{gateway, proto};
+use crate::{
+    gateway::{Json, JsonOptions},
+    proto,
+};
 
 /// In which form.
 #[derive(Args, Clone, Copy, Debug)]
@@ -103,18 +106,18 @@ pub fn labels(labels: &BTreeMap<String, String>) -> String {
 /// full one of google's.
 pub fn json(name: &str, message: &impl Message) -> Result<String, Failure> {
     let bug = |error: &dyn std::fmt::Display| Failure::other(format!("cannot write {name} as JSON: {error}"));
-    let pool = POOL.as_ref().map_err(|error| bug(error))?;
-    let descriptor = pool
-        .get_message_by_name(&format!("leasehold.v1.{name}"))
-        .or_else(|| pool.get_message_by_name(name))
-        .ok_or_else(|| bug(&"no such message"))?;
-    let mut dynamic = DynamicMessage::new(descriptor);
-    dynamic.transcode_from(message).map_err(|error| bug(&error))?;
-    gateway::to_json(&dynamic).map_err(|error| bug(&error))
+    let json = JSON.as_ref().map_err(|error| bug(error))?;
+    let id = json.find(&format!("leasehold.v1.{name}")).or_else(|| json.find(name));
+    let id = id.ok_or_else(|| bug(&"no such message"))?;
+    let mut text = String::new();
+    json.write(id, &message.encode_to_vec(), &mut text).map_err(|error| bug(&error))?;
+    Ok(text)
 }
 
-static POOL: LazyLock<Result<DescriptorPool, DescriptorError>> =
-    LazyLock::new(|| DescriptorPool::decode(proto::FILE_DESCRIPTOR_SET));
+static JSON: LazyLock<Result<Json, DescriptorError>> = LazyLock::new(|| {
+    let pool = DescriptorPool::decode(proto::FILE_DESCRIPTOR_SET)?;
+    Ok(Json::new(&pool, JsonOptions::default()))
+});
 
 #[cfg(test)]
 mod tests {

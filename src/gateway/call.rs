@@ -1,8 +1,6 @@
-//! The call itself: one message, framed as gRPC frames it, given to the service without
+//! The call itself: its messages, framed as gRPC frames it, given to the service without
 //! a socket between. So whatever stands before the service, such as keys and limits,
 //! stands before the JSON paths too.
-
-use std::time::Duration;
 
 use base64::Engine as _;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
@@ -16,10 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::{Code, body::Body, service::Routes};
 use tower::ServiceExt as _;
 
-use super::{
-    error::{Failure, outgoing_headers},
-    metadata,
-};
+use super::{error::Failure, metadata};
 
 /// Before each message: a byte that says whether it is compressed, and its length.
 const PREFIX: usize = 5;
@@ -27,19 +22,20 @@ const PREFIX: usize = 5;
 /// A call to be made.
 pub(super) struct Call {
     /// `/package.Service/Method`.
-    pub path: Uri,
-    /// The encoded request message.
-    pub message: Vec<u8>,
+    pub path: String,
+    /// The encoded request messages.
+    pub messages: Vec<Vec<u8>>,
     pub metadata: HeaderMap,
     /// What the server knows of the caller: nothing that a client could send.
     pub extensions: Extensions,
-    pub timeout: Option<Duration>,
+    /// When the client no longer waits.
+    pub deadline: Option<Instant>,
 }
 
 /// A call that has begun to be answered.
 #[derive(Debug)]
 pub(super) struct Answer {
-    /// The service's own headers, under the names that HTTP clients see.
+    /// The service's response metadata.
     pub headers: HeaderMap,
     pub messages: Messages,
 }
@@ -50,33 +46,30 @@ pub(super) struct Messages {
     body: Body,
     buffer: BytesMut,
     deadline: Option<Instant>,
+    /// The end, where the answer was that and nothing else.
+    ended: Option<Result<(), Failure>>,
+    trailers: HeaderMap,
 }
 
 impl Call {
-    /// Makes the call; returns once the service has sent its headers.
+    /// Makes the call; returns once the service has sent its headers. Fails only where
+    /// the service has not answered: not in time, or not as gRPC does.
     pub(super) async fn start(self, routes: Routes) -> Result<Answer, Failure> {
-        // A deadline beyond what the clock can count is none.
-        let deadline = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let request = framed(self);
+        let deadline = self.deadline;
+        let request = framed(self)?;
         let response = match by(deadline, routes.oneshot(request)).await? {
             Ok(response) => response,
             Err(never) => match never {},
         };
         let (head, body) = response.into_parts();
-        // A status among the headers: the call has failed, and there is nothing else.
-        if let Some(status) = status_of(&head.headers) {
-            return match status {
-                Ok(()) => Err(Failure::new(Code::Internal, "the service sent no message")),
-                Err(failure) => Err(failure),
-            };
-        }
+        // A status among the headers: there is nothing else, and all metadata is trailing.
+        let ended = status_of(&head.headers);
         if head.status != StatusCode::OK {
             return Err(unlike_grpc(head.status));
         }
-        Ok(Answer {
-            headers: outgoing_headers(&head.headers),
-            messages: Messages { body, buffer: BytesMut::new(), deadline },
-        })
+        let headers = if ended.is_some() { HeaderMap::new() } else { head.headers };
+        let (buffer, trailers) = (BytesMut::new(), HeaderMap::new());
+        Ok(Answer { headers, messages: Messages { body, buffer, deadline, ended, trailers } })
     }
 }
 
@@ -84,6 +77,9 @@ impl Messages {
     /// The next message; none after the last of a call that went well. Nothing is lost
     /// when the future is dropped before it is done.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        if let Some(ended) = self.ended.take() {
+            return ended.map(|()| None);
+        }
         loop {
             if let Some(message) = self.buffered()? {
                 return Ok(Some(message));
@@ -92,7 +88,9 @@ impl Messages {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => self.buffer.extend_from_slice(&data),
                     Err(frame) => {
-                        if let Some(status) = frame.trailers_ref().and_then(status_of) {
+                        let Ok(trailers) = frame.into_trailers() else { continue };
+                        if let Some(status) = status_of(&trailers) {
+                            self.trailers = trailers;
                             return status.map(|()| None);
                         }
                     }
@@ -125,37 +123,47 @@ impl Messages {
         Ok(Some(self.buffer.split_to(length).freeze()))
     }
 
-    /// The only message of a unary call.
-    pub(super) async fn only(mut self) -> Result<Bytes, Failure> {
+    /// The only message of a unary call, and the trailing metadata.
+    pub(super) async fn only(mut self) -> Result<(Bytes, HeaderMap), Failure> {
         let message = self.next().await?;
-        while self.next().await?.is_some() {}
-        message.ok_or_else(|| Failure::new(Code::Internal, "the service sent no message"))
+        while message.is_some() && self.next().await?.is_some() {}
+        let message = message.ok_or_else(|| Failure::new(Code::Internal, "the service sent no message"))?;
+        Ok((message, self.trailers))
     }
 }
 
-fn framed(call: Call) -> Request<Full<Bytes>> {
-    let mut body = BytesMut::with_capacity(PREFIX + call.message.len());
-    body.put_u8(0);
-    body.put_u32(call.message.len() as u32);
-    body.put_slice(&call.message);
+fn framed(call: Call) -> Result<Request<Full<Bytes>>, Failure> {
+    let path =
+        Uri::from_maybe_shared(call.path).map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
+    let mut body = BytesMut::with_capacity(call.messages.iter().map(|message| PREFIX + message.len()).sum());
+    for message in &call.messages {
+        body.put_u8(0);
+        body.put_u32(message.len() as u32);
+        body.put_slice(message);
+    }
     let mut request = Request::new(Full::new(body.freeze()));
     *request.method_mut() = Method::POST;
-    *request.uri_mut() = call.path;
+    *request.uri_mut() = path;
     *request.version_mut() = Version::HTTP_2;
     *request.headers_mut() = call.metadata;
     *request.extensions_mut() = call.extensions;
     let headers = request.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(TE, HeaderValue::from_static("trailers"));
-    request
+    let left = call.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    if let Some(timeout) = left.and_then(metadata::timeout_value) {
+        headers.insert("grpc-timeout", timeout);
+    }
+    Ok(request)
 }
 
-async fn by<T>(deadline: Option<Instant>, future: impl Future<Output = T>) -> Result<T, Failure> {
+/// Waits until the deadline at most; once it has passed, not at all.
+pub(super) async fn by<T>(deadline: Option<Instant>, future: impl Future<Output = T>) -> Result<T, Failure> {
+    let late = || Failure::new(Code::DeadlineExceeded, "context deadline exceeded");
     match deadline {
         None => Ok(future.await),
-        Some(deadline) => timeout_at(deadline, future)
-            .await
-            .map_err(|_| Failure::new(Code::DeadlineExceeded, "context deadline exceeded")),
+        Some(deadline) if deadline <= Instant::now() => Err(late()),
+        Some(deadline) => timeout_at(deadline, future).await.map_err(|_| late()),
     }
 }
 
@@ -177,7 +185,13 @@ fn status_of(headers: &HeaderMap) -> Option<Result<(), Failure>> {
         .and_then(|bytes| tonic_types::pb::Status::decode(bytes.as_slice()).ok())
         .map(|status| status.details)
         .unwrap_or_default();
-    Some(Err(Failure { code, message: message.into_owned(), details, headers: HeaderMap::new() }))
+    Some(Err(Failure {
+        code,
+        message: message.into_owned(),
+        details,
+        headers: HeaderMap::new(),
+        trailers: headers.clone(),
+    }))
 }
 
 /// An HTTP status from something before the service that does not speak gRPC.

@@ -1,19 +1,26 @@
 //! Failures as the gateway shows them: the body is a `google.rpc.Status` in JSON, the
 //! HTTP status follows from its code, and two headers from its content.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
+use futures_util::stream;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
-    header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+    HeaderMap, HeaderValue, Response, StatusCode,
+    header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, TRAILER, WWW_AUTHENTICATE},
 };
-use http_body_util::Full;
+use http_body::Frame;
+use http_body_util::{BodyStream, Full, StreamBody};
 use prost::Message as _;
 use prost_reflect::DescriptorPool;
 use prost_types::Any;
 use tonic::{Code, body::Body};
 use tonic_types::pb::{BadRequest, RetryInfo, bad_request::FieldViolation};
 
-use super::json_write;
+use super::{
+    json::{Json, JsonOptions, Unreadable, Unwritable, write_string},
+    metadata,
+};
 
 /// A failed call, before it is written for HTTP.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,9 +31,14 @@ pub(super) struct Failure {
     pub message: String,
     /// For programs.
     pub details: Vec<Any>,
-    /// Headers that the service had sent before it failed, under their HTTP names.
+    /// Response metadata that the service had sent before it failed.
     pub headers: HeaderMap,
+    /// The metadata that came with the failure.
+    pub trailers: HeaderMap,
 }
+
+/// Knows no message types: for failures without details.
+static EMPTY: LazyLock<Json> = LazyLock::new(|| Json::new(&DescriptorPool::new(), JsonOptions::default()));
 
 /// What is sent in place of a status whose details are of a type we do not know; the
 /// text, its blank included, is the gateway's.
@@ -42,7 +54,7 @@ const RETRY_INFO: &str = "google.rpc.RetryInfo";
 /// The error body without details, `{"code":5,"message":"…","details":[]}`, under the
 /// HTTP status that the code maps to.
 pub fn error_response(code: Code, message: &str) -> Response<Body> {
-    Failure::new(code, message).into_response(&DescriptorPool::new())
+    Failure::new(code, message).into_response(&EMPTY, false)
 }
 
 impl Failure {
@@ -72,55 +84,61 @@ impl Failure {
     }
 
     /// The answer to a unary call, or to one that failed before a stream began.
-    pub(super) fn into_response(self, pool: &DescriptorPool) -> Response<Body> {
-        let json = self.to_json(pool);
-        self.respond(json)
+    pub(super) fn into_response(self, json: &Json, takes_trailers: bool) -> Response<Body> {
+        let text = self.to_json(json);
+        let challenge = (self.code == Code::Unauthenticated as i32).then(|| header_text(&self.message));
+        let mut response = self.respond(text, takes_trailers);
+        if let Some(challenge) = challenge {
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
+        response
     }
 
     /// The answer to a stream that failed before its first message: one line that
     /// wraps the status.
-    pub(super) fn into_stream_response(self, pool: &DescriptorPool) -> Response<Body> {
-        let json = self.to_json(pool).map(|status| wrapped(&status));
-        self.respond(json)
+    pub(super) fn into_stream_response(self, json: &Json) -> Response<Body> {
+        let text = self.to_json(json).map(|status| wrapped(&status));
+        self.respond(text, false)
     }
 
     /// The line that ends a stream which failed after its head was sent.
-    pub(super) fn to_line(&self, pool: &DescriptorPool) -> String {
-        wrapped(self.to_json(pool).as_deref().unwrap_or(UNWRITABLE))
+    pub(super) fn to_line(&self, json: &Json) -> String {
+        wrapped(self.to_json(json).as_deref().unwrap_or(UNWRITABLE))
     }
 
     /// The status as JSON; none if a detail cannot be written.
-    pub(super) fn to_json(&self, pool: &DescriptorPool) -> Option<String> {
-        let mut out = format!("{{\"code\":{},\"message\":", self.code);
-        json_write::string(&mut out, &self.message);
-        out.push_str(",\"details\":[");
-        for (index, detail) in self.details.iter().enumerate() {
-            if index > 0 {
-                out.push(',');
-            }
-            json_write::any(&mut out, pool, &detail.type_url, &detail.value).ok()?;
+    pub(super) fn to_json(&self, json: &Json) -> Option<String> {
+        let mut out = format!("{{\"code\":{}", self.code);
+        if json.emits_unpopulated() || !self.message.is_empty() {
+            out.push_str(",\"message\":");
+            write_string(&mut out, &self.message);
         }
-        out.push_str("]}");
+        if json.emits_unpopulated() || !self.details.is_empty() {
+            out.push_str(",\"details\":[");
+            for (index, detail) in self.details.iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                json.write_any(&detail.type_url, &detail.value, &mut out).ok()?;
+            }
+            out.push(']');
+        }
+        out.push('}');
         Some(out)
     }
 
-    fn respond(self, json: Option<String>) -> Response<Body> {
-        let (status, json) = match json {
-            Some(json) => (http_status(self.code), json),
+    fn respond(self, text: Option<String>, takes_trailers: bool) -> Response<Body> {
+        let (status, text) = match text {
+            Some(text) => (http_status(self.code), text),
             None => (StatusCode::INTERNAL_SERVER_ERROR, UNWRITABLE.to_owned()),
         };
-        let mut response = json_response(status, json);
+        let mut response = json_response(status, text);
         let headers = response.headers_mut();
-        if status == StatusCode::UNAUTHORIZED {
-            headers.insert(WWW_AUTHENTICATE, header_text(&self.message));
-        }
         if let Some(seconds) = self.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
-        for (name, value) in &self.headers {
-            headers.append(name, value.clone());
-        }
-        response
+        metadata::outgoing(&self.headers, headers);
+        if takes_trailers { with_trailers(response, &self.trailers) } else { response }
     }
 
     /// Whole seconds, rounded up, of a `google.rpc.RetryInfo` among the details.
@@ -129,6 +147,24 @@ impl Failure {
         let delay = RetryInfo::decode(info.value.as_slice()).ok()?.retry_delay?;
         let seconds = u64::try_from(delay.seconds).ok()?;
         Some(seconds.saturating_add(u64::from(delay.nanos > 0)))
+    }
+}
+
+impl From<Unreadable> for Failure {
+    fn from(error: Unreadable) -> Self {
+        let failure = Self::invalid(error.message);
+        if error.inexact { failure.with_violation(error.path, "INEXACT_NUMBER") } else { failure }
+    }
+}
+
+impl From<Unwritable> for Failure {
+    /// The gateway's codes: gRPC calls what does not decode `INTERNAL`, and an error that
+    /// is no status, as that of writing an answer, is `UNKNOWN`.
+    fn from(error: Unwritable) -> Self {
+        if error.is_malformed() {
+            return Self::new(Code::Internal, format!("the service's answer does not decode: {error}"));
+        }
+        Self::new(Code::Unknown, error.to_string())
     }
 }
 
@@ -152,36 +188,53 @@ pub(super) fn http_status(code: i32) -> StatusCode {
     }
 }
 
-/// A JSON answer of known length.
+/// A JSON answer.
 pub(super) fn json_response(status: StatusCode, json: String) -> Response<Body> {
-    let length = HeaderValue::from(json.len());
-    let mut response = Response::new(Body::new(Full::new(Bytes::from(json))));
+    let mut response = whole(status, Bytes::from(json));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// An answer of known length.
+pub(super) fn whole(status: StatusCode, body: Bytes) -> Response<Body> {
+    let length = HeaderValue::from(body.len());
+    let mut response = Response::new(Body::new(Full::new(body)));
     *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_LENGTH, length);
+    response
+}
+
+/// Announces trailing metadata, and sends it behind the body.
+pub(super) fn with_trailers(mut response: Response<Body>, metadata: &HeaderMap) -> Response<Body> {
+    let trailers = metadata::trailers(metadata);
+    if trailers.is_empty() {
+        return response;
+    }
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CONTENT_LENGTH, length);
+    // A length says that nothing follows.
+    headers.remove(CONTENT_LENGTH);
+    for name in trailers.keys() {
+        if let Ok(name) = HeaderValue::try_from(metadata::canonical(name)) {
+            headers.append(TRAILER, name);
+        }
+    }
+    // Of known length, it would be sent without what follows.
+    let last = stream::once(async { Ok(Frame::trailers(trailers)) });
+    response.map(|body| Body::new(StreamBody::new(stream::StreamExt::chain(BodyStream::new(body), last))))
+}
+
+/// What Go's HTTP server says of a request line that it cannot read.
+pub(super) fn bad_request_line() -> Response<Body> {
+    let mut response = whole(StatusCode::BAD_REQUEST, Bytes::from_static(b"400 Bad Request"));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
 /// The message name at the end of a type URL.
 pub(super) fn type_name(type_url: &str) -> &str {
     type_url.rsplit('/').next().unwrap_or(type_url)
-}
-
-/// Response metadata under the names that HTTP clients see. gRPC's own bookkeeping
-/// stays behind.
-pub(super) fn outgoing_headers(metadata: &HeaderMap) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for (name, value) in metadata {
-        if name.as_str().starts_with("grpc-") {
-            continue;
-        }
-        let renamed = format!("grpc-metadata-{name}");
-        if let Ok(renamed) = HeaderName::from_bytes(renamed.as_bytes()) {
-            headers.append(renamed, value.clone());
-        }
-    }
-    headers
 }
 
 fn wrapped(status: &str) -> String {
@@ -218,9 +271,7 @@ mod tests {
         }
         assert_eq!(http_status(99).as_u16(), 500);
         let failure = Failure { code: 99, ..Failure::default() };
-        assert!(
-            failure.to_json(&DescriptorPool::new()).is_some_and(|json| json.starts_with("{\"code\":99,"))
-        );
+        assert!(failure.to_json(&EMPTY).is_some_and(|json| json.starts_with("{\"code\":99,")));
     }
 
     #[tokio::test]
@@ -242,10 +293,11 @@ mod tests {
     #[tokio::test]
     async fn details_are_written_by_type() {
         let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
+        let json = Json::new(&pool, JsonOptions::default());
         let failure = Failure::invalid("bad").with_violation("url".to_owned(), "BAD");
         assert_eq!(
-            failure.to_json(&pool).unwrap(),
-            r#"{"code":3,"message":"bad","details":[{"@type":"type.googleapis.com/google.rpc.BadRequest","field_violations":[{"field":"url","description":"bad","reason":"BAD"}]}]}"#
+            failure.to_json(&json).unwrap(),
+            r#"{"code":3,"message":"bad","details":[{"@type":"type.googleapis.com/google.rpc.BadRequest","field_violations":[{"field":"url","description":"bad","reason":"BAD","localized_message":null}]}]}"#
         );
 
         let retry = RetryInfo { retry_delay: Some(prost_types::Duration { seconds: 1, nanos: 1 }) };
@@ -254,11 +306,11 @@ mod tests {
             type_url: "type.googleapis.com/google.rpc.RetryInfo".to_owned(),
             value: retry.encode_to_vec(),
         });
-        let response = failure.clone().into_response(&pool);
+        let response = failure.clone().into_response(&json, false);
         assert_eq!(response.headers()[RETRY_AFTER], "2");
 
         failure.details.push(Any { type_url: "type.googleapis.com/no.Such".to_owned(), value: Vec::new() });
-        let response = failure.into_response(&pool);
+        let response = failure.into_response(&json, false);
         assert_eq!(response.status(), 500);
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body, UNWRITABLE.as_bytes());

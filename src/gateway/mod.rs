@@ -1,73 +1,72 @@
-//! The JSON paths: HTTP and JSON in, gRPC inside, JSON out, as gRPC-gateway does it.
+//! A gateway: HTTP and JSON in, gRPC inside, JSON out, as gRPC-gateway does it.
 //!
 //! Everything is read from a descriptor set and its `google.api.http` annotations; no
-//! service is known by name or type. [`Gateway::handle`] is the way of a request: find
-//! its route (`route`), make its message from the body (`json_read`) or the query string
-//! (`query`), call the service in-process (`call`), and write the answer (`json_write`,
-//! or `stream` for many messages). Whatever fails becomes a status in JSON (`error`).
+//! service is known by name or type, so any tonic service can sit behind it
+//! ([`Gateway::new`]; `examples/gateway_echo.rs` shows how).
+//!
+//! The way of a request, and where each step lives: its method and path choose a binding
+//! (`dispatch`, from `route`, `binding` and `template`); its body, path and query become
+//! one encoded message (`request`, from `json`, `path`, `query` and `fieldmask`); the
+//! service is called in-process (`call`); the answer is written back (`respond`, or
+//! `stream` for many messages). Whatever fails becomes a status in JSON (`error`).
+//!
+//! Messages are never built in memory: `json` goes straight between text and the wire
+//! format, along a layout of all message types that is made once (`schema`).
 
 mod apart;
+mod binding;
 mod body;
 mod call;
+mod dispatch;
+mod draft;
 mod error;
-mod exact;
-mod json_read;
-mod json_scan;
-mod json_write;
+mod fieldmask;
+mod form;
+mod health;
+pub mod json;
 mod metadata;
+pub mod openapi;
+mod options;
 mod param;
+mod path;
 mod query;
+mod request;
+mod respond;
 mod route;
+mod rule;
+#[cfg(test)]
+mod sample;
+pub mod schema;
 mod stream;
+mod template;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::{error::Error, fmt, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, Uri, request::Parts};
-use prost::Message as _;
-use prost_reflect::{
-    DescriptorError, DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor,
-    ReflectMessage as _, Value,
-};
-use tonic::{Code, body::Body, service::Routes};
+use http::{Method, Request, Response, Uri, request::Parts};
+use prost_reflect::{DescriptorError, DescriptorPool};
+use tonic::{body::Body, service::Routes};
 
-pub use self::error::error_response;
 use self::{
-    apart::Apart,
-    call::{Answer, Call},
-    error::{Failure, json_response},
-    route::{Match, Route, RouteTable, Variables},
-    stream::{Format, Writer},
+    apart::Apart, binding::Binding, body::Unread, call::Call, dispatch::Target, error::Failure,
+    openapi::OpenApi, route::RouteTable,
 };
-pub use json_write::{Unwritable, to_json};
+pub use self::{
+    error::error_response,
+    json::{Json, JsonOptions, Unwritable},
+    options::{EventStreams, Options, RemoteAddr},
+};
 
-/// How a gateway differs from a plain one.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Stands before every path of the annotations, `/v2`; empty for none.
-    pub prefix: String,
-    /// The most bytes of a body, and of the message made from a request.
-    pub max_body: usize,
-    /// Whether a JSON number that a double would change is refused.
-    pub exact_numbers: bool,
-    /// Headers that pass to the service as metadata of the same name.
-    pub header_allow_list: Vec<HeaderName>,
-    /// The string field of a stream's messages that becomes the id of a Server-Sent
-    /// Event, and that of the request which takes up `Last-Event-ID`.
-    pub event_stream_id_field: Option<String>,
-    /// More to say about a request that no route takes: its method and its path,
-    /// decoded and without the prefix.
-    pub hint: fn(&Method, &str) -> Option<String>,
-}
-
-/// Serves a service's annotated RPCs as HTTP and JSON. Cheap to clone.
+/// Serves the annotated RPCs of services as HTTP and JSON. Cheap to clone.
 #[derive(Clone)]
 pub struct Gateway(Arc<Inner>);
 
 struct Inner {
     pool: DescriptorPool,
+    json: Arc<Json>,
     table: RouteTable,
     routes: Routes,
     options: Options,
@@ -86,31 +85,17 @@ pub enum BuildError {
     /// The set does not declare the extension `google.api.http`.
     #[error("the descriptor set has no google.api.http annotations")]
     NoAnnotations,
-    /// An annotation asks for what this gateway cannot do.
-    #[error("the HTTP annotation of {rpc} needs {what}, which is not supported")]
-    Unsupported {
+    /// An annotation makes no sense, or asks for what a gateway cannot do.
+    #[error("the HTTP annotation of {rpc}: {what}")]
+    Unfit {
         /// The RPC's full name.
         rpc: String,
-        /// What it needs.
+        /// What is wrong.
         what: String,
     },
     /// The prefix is neither empty nor a path without a slash at its end.
     #[error("the prefix {0:?} does not start with a slash, or ends with one")]
     Prefix(String),
-}
-
-impl Default for Options {
-    /// A plain gateway, with bodies of up to 1 MiB.
-    fn default() -> Self {
-        Self {
-            prefix: String::new(),
-            max_body: 1 << 20,
-            exact_numbers: false,
-            header_allow_list: Vec::new(),
-            event_stream_id_field: None,
-            hint: |_, _| None,
-        }
-    }
 }
 
 impl fmt::Debug for Gateway {
@@ -120,11 +105,15 @@ impl fmt::Debug for Gateway {
 }
 
 impl Gateway {
-    /// A gateway for one service of `descriptor_set`, which has to be complete and to
-    /// hold its annotations still. Calls go to `routes`.
+    /// A gateway for `services` (full names) of `descriptor_set`, which has to be complete
+    /// and to hold its annotations still: what went through prost-types has lost them.
+    /// Calls go to `routes`.
+    ///
+    /// Of two bindings that fit a request, the one declared later wins; services count in
+    /// the order in which they are named.
     pub fn new(
         descriptor_set: &[u8],
-        service_full_name: &str,
+        services: &[&str],
         routes: Routes,
         options: Options,
     ) -> Result<Self, BuildError> {
@@ -133,8 +122,21 @@ impl Gateway {
             return Err(BuildError::Prefix(prefix.clone()));
         }
         let pool = DescriptorPool::decode(descriptor_set)?;
-        let table = RouteTable::new(&pool, service_full_name)?;
-        Ok(Self(Arc::new(Inner { pool, table, routes: routes.prepare(), options, apart: Apart::new() })))
+        let json = Json::new(&pool, options.json);
+        let bindings = binding::read(&pool, json.schema(), services, options.unbound_methods)?;
+        Ok(Self(Arc::new(Inner {
+            pool,
+            json: Arc::new(json),
+            table: RouteTable::new(bindings),
+            routes: routes.prepare(),
+            options,
+            apart: Apart::new(),
+        })))
+    }
+
+    /// The OpenAPI document of these services, which this gateway has to serve.
+    pub fn openapi(&self, services: &[&str], about: &OpenApi) -> Result<String, BuildError> {
+        openapi::document(&self.0.pool, services, &self.0.options, about)
     }
 
     /// Answers a request. Its extensions are handed to the service. Dropping the
@@ -144,9 +146,14 @@ impl Gateway {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        match self.0.serve(request).await {
+        let (head, body) = request.into_parts();
+        let Ok(path) = form::unescape(head.uri.path().as_bytes()) else {
+            return self.0.bad_escape(&head);
+        };
+        let trailers = respond::takes_trailers(&head.headers);
+        match self.0.serve(&path, head, body).await {
             Ok(response) => response,
-            Err(failure) => failure.into_response(&self.0.pool),
+            Err(failure) => failure.into_response(&self.0.json, trailers),
         }
     }
 }
@@ -154,155 +161,89 @@ impl Gateway {
 // === impl Inner ===
 
 impl Inner {
-    async fn serve<B>(&self, request: Request<B>) -> Result<Response<Body>, Failure>
+    async fn serve<B>(&self, path: &[u8], head: Parts, body: B) -> Result<Response<Body>, Failure>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let (head, body) = request.into_parts();
-        let (method, path) = (head.method.clone(), head.uri.path().to_owned());
-        let prepared = self.prepare(head, body).await;
-        let (route, format, call) = prepared.inspect_err(|failure| {
-            // Without the query: it may carry a token.
-            tracing::info!(%method, path, code = failure.code, reason = failure.message, "refused");
-        })?;
-        let answer = call.start(self.routes.clone()).await;
-        if route.server_streaming {
-            return Ok(match answer {
-                Ok(answer) => stream::respond(answer, self.writer(route, format)),
-                Err(failure) => failure.into_stream_response(&self.pool),
-            });
-        }
-        self.unary(route, answer?).await
-    }
-
-    /// Makes a call of a request.
-    async fn prepare<B>(&self, head: Parts, body: B) -> Result<(&Route, Format, Call), Failure>
-    where
-        B: http_body::Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
-    {
-        let (route, variables) = self.route(&head)?;
-        let mut message = if route.takes_body {
-            let text = body::read(body, &head.headers, self.options.max_body).await?;
-            let (input, exact) = (route.input.clone(), self.options.exact_numbers);
-            self.apart.work(text.len(), move || json_read::message(&input, &text, exact)).await?
-        } else {
-            // It is ignored: hyper reads past it or ends the connection.
-            drop(body);
-            let mut message = DynamicMessage::new(route.input.clone());
-            let query = head.uri.query().unwrap_or_default();
-            query::bind(&mut message, query, &route.path_fields())?;
-            message
-        };
-        bind_path(&mut message, variables)?;
-        let format = Format::asked_for(&head.headers);
-        if route.server_streaming && format == Format::Events {
-            self.bind_last_event(&mut message, &head.headers);
-        }
-        let call = self.call(route, &message, head)?;
-        Ok((route, format, call))
-    }
-
-    async fn unary(&self, route: &Route, answer: Answer) -> Result<Response<Body>, Failure> {
-        let Answer { headers, messages } = answer;
-        let written = async {
-            let encoded = messages.only().await?;
-            let output = route.output.clone();
-            self.apart.work(encoded.len(), move || json(&output, &encoded)).await
-        }
-        .await;
-        match written {
-            Ok(json) => {
-                let mut response = json_response(StatusCode::OK, json);
-                for (name, value) in &headers {
-                    response.headers_mut().append(name, value.clone());
+        let trailers = respond::takes_trailers(&head.headers);
+        let seen = Seen::new(&head);
+        match self.prepare(path, head, body).await.inspect_err(|failure| seen.log_refusal(failure))? {
+            Prepared::Health(call) => self.health(call).await,
+            Prepared::Rpc(binding, format, call) => {
+                let answer = call.start(self.routes.clone()).await?;
+                if binding.server_streaming {
+                    self.stream(&binding, format, answer).await
+                } else {
+                    self.unary(&binding, answer, trailers).await
                 }
-                Ok(response)
             }
-            Err(failure) => Err(Failure { headers, ..failure }),
         }
     }
 
-    fn route(&self, head: &Parts) -> Result<(&Route, Variables), Failure> {
-        let path = head.uri.path();
-        if !path.starts_with('/') {
-            return Err(Failure::invalid("Bad Request"));
+    fn bad_escape(&self, head: &Parts) -> Response<Body> {
+        let what = format!("the path {:?}: {}", head.uri.path(), form::BadEscape);
+        let failure = Failure::invalid(what);
+        Seen::new(head).log_refusal(&failure);
+        if self.options.explain_bad_text {
+            failure.into_response(&self.json, false)
+        } else {
+            error::bad_request_line()
         }
-        let path =
-            query::decode(path).map_err(|why| Failure::invalid(format!("the path {path:?}: {why}")))?;
-        let Some(path) = path.strip_prefix(&self.options.prefix).filter(|path| path.starts_with('/')) else {
-            return Err(Failure::new(Code::NotFound, "Not Found"));
+    }
+
+    /// Makes a call of a request. The headers are read first: what is wrong with them
+    /// ends the request before its body is read.
+    async fn prepare<B>(&self, path: &[u8], mut head: Parts, body: B) -> Result<Prepared, Failure>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let mut body = Unread::new(body, self.options.max_body);
+        let turn = match self.dispatch(path, &mut head, &mut body).await? {
+            Target::Health => return self.health_call(head).map(Prepared::Health),
+            Target::Rpc(turn) => turn,
         };
-        let (code, message) = match self.table.find(&head.method, path) {
-            Match::Found(route, variables) => return Ok((route, variables)),
-            Match::OtherMethod => (Code::Unimplemented, "Method Not Allowed"),
-            Match::Nothing => (Code::NotFound, "Not Found"),
-        };
-        Err(match (self.options.hint)(&head.method, path) {
-            Some(hint) => Failure::new(code, format!("{message}: {hint}")),
-            None => Failure::new(code, message),
-        })
-    }
-
-    fn call(&self, route: &Route, message: &DynamicMessage, head: Parts) -> Result<Call, Failure> {
-        let encoded = message.encode_to_vec();
-        if encoded.len() > self.options.max_body {
-            return Err(body::too_large(self.options.max_body));
-        }
-        Ok(Call {
-            path: Uri::from_maybe_shared(route.grpc_path.clone())
-                .map_err(|error| Failure::new(Code::Internal, error.to_string()))?,
-            message: encoded,
-            metadata: metadata::incoming(&head.headers, &self.options.header_allow_list)?,
-            extensions: head.extensions,
-            timeout: metadata::timeout(&head.headers)?,
-        })
-    }
-
-    fn writer(&self, route: &Route, format: Format) -> Writer {
-        Writer {
-            pool: self.pool.clone(),
-            output: route.output.clone(),
-            format,
-            event_id: self.id_field(&route.output),
-            apart: self.apart.clone(),
-        }
-    }
-
-    /// A browser that connects again says where it was. It repeats the first URL's query
-    /// then, so the header has precedence.
-    fn bind_last_event(&self, message: &mut DynamicMessage, headers: &HeaderMap) {
-        let id = headers.get("last-event-id").and_then(|value| std::str::from_utf8(value.as_bytes()).ok());
-        let field = self.id_field(&message.descriptor());
-        if let (Some(id), Some(field)) = (id, field) {
-            message.set_field(&field, Value::String(id.to_owned()));
-        }
-    }
-
-    fn id_field(&self, descriptor: &MessageDescriptor) -> Option<FieldDescriptor> {
-        let name = self.options.event_stream_id_field.as_ref()?;
-        descriptor.get_field_by_name(name).filter(|field| field.kind() == Kind::String && !field.is_list())
+        let binding = Arc::clone(&turn.binding);
+        let metadata = metadata::incoming(&head, &self.options.header_allow_list)?;
+        let deadline = metadata::deadline(&head.headers)?;
+        let format = self.format(&binding, &head.headers);
+        let messages = call::by(deadline, self.messages(turn, format, &head, body)).await??;
+        let path = binding.grpc_path.clone();
+        let call = Call { path, messages, metadata, extensions: head.extensions, deadline };
+        Ok(Prepared::Rpc(binding, format, call))
     }
 }
 
-/// What the path says has precedence over what the body says.
-fn bind_path(message: &mut DynamicMessage, variables: Variables) -> Result<(), Failure> {
-    for (field, text) in variables {
-        let mismatch = |why: String| {
-            let name = field.name();
-            Failure::invalid(format!("type mismatch, parameter: {name}, error: {why}"))
-        };
-        let value = param::parse(&field.kind(), &text).map_err(|why| mismatch(why.0))?;
-        message.try_set_field(&field, value).map_err(|why| mismatch(why.to_string()))?;
-    }
-    Ok(())
+/// A call that is ready to be made.
+enum Prepared {
+    Rpc(Arc<Binding>, stream::Format, Call),
+    /// Of the health service.
+    Health(Call),
 }
 
-fn json(descriptor: &MessageDescriptor, encoded: &[u8]) -> Result<String, Failure> {
-    let message = stream::decode(descriptor, encoded)?;
-    let mut json = String::with_capacity(encoded.len() * 2);
-    json_write::message(&mut json, &message)
-        .map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
-    Ok(json)
+/// How much of a path is logged, in bytes.
+const MAX_LOGGED: usize = 200;
+
+/// What is kept of a request for the log.
+struct Seen {
+    method: Method,
+    uri: Uri,
+    peer: Option<RemoteAddr>,
+}
+
+impl Seen {
+    fn new(head: &Parts) -> Self {
+        let peer = head.extensions.get().copied();
+        Self { method: head.method.clone(), uri: head.uri.clone(), peer }
+    }
+
+    /// One line for a request that no service gets to see. Neither the query nor the reason
+    /// is in it: both may hold a token.
+    fn log_refusal(&self, failure: &Failure) {
+        let peer = self.peer.map(|addr| tracing::field::display(addr.0.ip()));
+        let (method, path, code) = (&self.method, self.uri.path(), failure.code);
+        let path = &path[..path.floor_char_boundary(MAX_LOGGED)];
+        tracing::info!(peer, %method, path, code, "refused");
+    }
 }

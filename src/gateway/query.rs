@@ -1,315 +1,168 @@
-//! Query strings, bound to the fields of a request message: `page_size=5`,
-//! `service=a&service=b`, `labels[zone]=x`, `filter.name=y`, under the names of the
-//! proto or of its JSON. Keys that name no field are ignored.
-
-use std::collections::{HashMap, HashSet};
-
-use prost_reflect::{DynamicMessage, FieldDescriptor, MapKey, ReflectMessage as _, Value};
+//! Parameters of a query string or a form, bound to the fields of a request: `page_size=5`,
+//! `service=a&service=b`, `labels[zone]=x`, `filter.name=y`, under the names of the proto or
+//! of its JSON. Keys that name no field are ignored.
+//!
+//! The gateway goes through the keys in no particular order. Here they are taken in the order
+//! in which they first came, so that of two names of one field the later one counts.
 
 use super::{
+    draft::{Draft, PartId},
     error::Failure,
-    param::{self, Mismatch},
+    form::Values,
+    param::{self, Mismatch, Parsed, Source},
+    path::FieldPath,
+    schema::{Field, Kind, Message, Schema, Shape},
 };
 
-/// Binds `query`, the part of a URL after its `?`. The fields named in `taken`, which
-/// the path has bound, are passed over.
-pub(super) fn bind(
-    message: &mut DynamicMessage,
-    query: &str,
-    taken: &[FieldDescriptor],
-) -> Result<(), Failure> {
-    let mut bound = HashSet::new();
-    for Pair { key, mut values } in pairs(query)? {
-        let mut name = key.as_str();
-        if let Some((field, index)) = bracketed(&key) {
-            name = field;
-            values.insert(0, index.to_owned());
+/// Whether a request of this type has fields left for the query string, beside those that
+/// the path and the body fill. If not, the query string is not even looked at.
+pub(super) fn applies(message: &Message, taken: &[FieldPath]) -> bool {
+    let is_taken = |field: &Field| taken.iter().any(|path| path.names() == [field.name.as_str()]);
+    !message.fields.iter().all(is_taken)
+}
+
+/// Binds all `values`. Keys that name a field in `taken`, which path or body fill, or
+/// anything within it, are passed over.
+pub(super) fn bind(draft: &mut Draft<'_>, values: &Values, taken: &[FieldPath]) -> Result<(), Failure> {
+    for (key, values) in values.iter() {
+        let (key, index) = bracketed(key);
+        let values: Vec<&[u8]> = index.into_iter().chain(values.iter().map(Vec::as_slice)).collect();
+        // What is not UTF-8 is no name, just like nothing.
+        let names = key.split(|byte| *byte == b'.').map(|name| std::str::from_utf8(name).unwrap_or_default());
+        let names: Vec<&str> = names.collect();
+        let schema = draft.json().schema();
+        if is_taken(normal(schema, draft.message(Draft::ROOT), &names).as_deref().unwrap_or(&names), taken) {
+            continue;
         }
-        if let Some(target) = find(message, name, taken)? {
-            if !target.field.is_map() && !bound.insert(target.path) {
-                return Err(Failure::invalid(format!(
-                    "too many values for field {name:?}: it is given under both its names"
-                )));
+        put(draft, &names, &values).map_err(|Mismatch(why)| Failure::invalid(why))?;
+    }
+    Ok(())
+}
+
+/// Puts values into the field at the end of a path. The messages on the way come into being,
+/// even if what they lead to does not exist.
+pub(super) fn put(draft: &mut Draft<'_>, names: &[&str], values: &[&[u8]]) -> Result<(), Mismatch> {
+    let mut part = Draft::ROOT;
+    let Some((last, way)) = names.split_last() else {
+        return Ok(());
+    };
+    for name in way {
+        let Some((place, field)) = find(draft.message(part), name) else {
+            return Ok(());
+        };
+        one_member(draft, part, place, field)?;
+        let (Kind::Message(inner), Shape::Single) = (field.kind, field.shape) else {
+            return Err(Mismatch(format!("invalid path: {name:?} is not a message")));
+        };
+        part = draft.enter(part, place, inner).map_err(|error| Mismatch(error.to_string()))?;
+    }
+    let Some((place, field)) = find(draft.message(part), last) else {
+        return Ok(());
+    };
+    one_member(draft, part, place, field)?;
+    let name = &field.name;
+    match field.shape {
+        Shape::Single => {
+            let [value] = values else {
+                return Err(Mismatch(format!("too many values for field {name:?}: {}", listed(values))));
+            };
+            let value = param::parse(draft.json(), field.kind, value, Source::Query)
+                .map_err(|Mismatch(why)| Mismatch(format!("parsing field {name:?}: {why}")))?;
+            draft.set(part, place, value);
+        }
+        Shape::List { .. } => {
+            for value in values {
+                let value = param::parse(draft.json(), field.kind, value, Source::Query)
+                    .map_err(|Mismatch(why)| Mismatch(format!("parsing list {name:?}: {why}")))?;
+                draft.add(part, place, &value);
             }
-            set(target.message, &target.field, &values)?;
+        }
+        Shape::Map { key } => {
+            let entry = entry(draft, field, key, values)?;
+            draft.add(part, place, &entry);
         }
     }
     Ok(())
 }
 
-/// One key with all its values, in the order they came.
-#[derive(Debug, PartialEq)]
-struct Pair {
-    key: String,
-    values: Vec<String>,
+/// `labels[k]` is `labels` and `k`, whatever `labels` is. A line end makes it one name.
+fn bracketed(key: &[u8]) -> (&[u8], Option<&[u8]>) {
+    if let Some(inner) = key.strip_suffix(b"]")
+        && let Some(at) = inner.iter().rposition(|byte| *byte == b'[')
+        && !key.contains(&b'\n')
+    {
+        return (&inner[..at], Some(&inner[at + 1..]));
+    }
+    (key, None)
 }
 
-fn pairs(query: &str) -> Result<Vec<Pair>, Failure> {
-    let mut pairs: Vec<Pair> = Vec::new();
-    let mut places: HashMap<String, usize> = HashMap::new();
-    for part in query.split('&').filter(|part| !part.is_empty()) {
-        if part.contains(';') {
-            return Err(Failure::invalid("invalid semicolon separator in query"));
-        }
-        let (key, value) = part.split_once('=').unwrap_or((part, ""));
-        let (key, value) = (unescape(key)?, unescape(value)?);
-        let place = *places.entry(key.clone()).or_insert(pairs.len());
-        match pairs.get_mut(place) {
-            Some(pair) => pair.values.push(value),
-            None => pairs.push(Pair { key, values: vec![value] }),
+/// The names of a path in their proto's spelling; none if it leads nowhere.
+fn normal<'a>(schema: &'a Schema, mut message: &'a Message, names: &[&str]) -> Option<Vec<&'a str>> {
+    let mut normal = Vec::with_capacity(names.len());
+    for (at, name) in names.iter().enumerate() {
+        let field = message.field(name)?;
+        normal.push(field.name.as_str());
+        if at + 1 < names.len() {
+            let (Kind::Message(inner), Shape::Single) = (field.kind, field.shape) else {
+                return None;
+            };
+            message = schema.message(inner);
         }
     }
-    Ok(pairs)
+    Some(normal)
 }
 
-fn unescape(text: &str) -> Result<String, Failure> {
-    let spaced = text.replace('+', " ");
-    decode(&spaced).map_err(|why| Failure::invalid(format!("query, {text:?}: {why}")))
+/// Whether `names` lead to one of `taken`, or into it: as far as they go along with any of
+/// them, that one has to end there. So, beside `a` and `a.b.c`, `a.b.x` is free.
+fn is_taken(names: &[&str], taken: &[FieldPath]) -> bool {
+    let common = |path: &FieldPath| path.names().iter().zip(names).take_while(|(a, b)| a == *b).count();
+    let furthest = taken.iter().map(common).max().unwrap_or(0);
+    taken.iter().any(|path| path.names().len() == furthest && common(path) == furthest)
 }
 
-/// Percent-decodes a text once. Every `%` must start an escape, and the result must be
-/// UTF-8.
-pub(super) fn decode(text: &str) -> Result<String, &'static str> {
-    let bytes = text.as_bytes();
-    for (at, _) in text.match_indices('%') {
-        let digits = bytes.get(at + 1..at + 3).unwrap_or_default();
-        if digits.len() < 2 || !digits.iter().all(u8::is_ascii_hexdigit) {
-            return Err("a % that two hexadecimal digits do not follow");
-        }
-    }
-    percent_encoding::percent_decode_str(text)
-        .decode_utf8()
-        .map(Into::into)
-        .map_err(|_| "not UTF-8 once decoded")
+fn find<'a>(message: &'a Message, name: &str) -> Option<(usize, &'a Field)> {
+    let place = message.place_of_name(name)?;
+    Some((place, message.fields.get(place)?))
 }
 
-/// `labels[k]` is `labels` and `k`.
-fn bracketed(key: &str) -> Option<(&str, &str)> {
-    key.strip_suffix(']')?.rsplit_once('[')
-}
-
-struct Target<'a> {
-    message: &'a mut DynamicMessage,
-    field: FieldDescriptor,
-    path: String,
-}
-
-/// The field at the end of a dotted path, and the message it stands in; the messages
-/// on the way come into being. None for names that are not ours to bind.
-fn find<'a>(
-    message: &'a mut DynamicMessage,
-    dotted: &str,
-    taken: &[FieldDescriptor],
-) -> Result<Option<Target<'a>>, Failure> {
-    let mut message = message;
-    let mut path = String::new();
-    let mut names = dotted.split('.').peekable();
-    let mut top = true;
-    while let Some(name) = names.next() {
-        let descriptor = message.descriptor();
-        let Some(field) =
-            descriptor.get_field_by_name(name).or_else(|| descriptor.get_field_by_json_name(name))
-        else {
-            return Ok(None);
-        };
-        if top && taken.contains(&field) {
-            return Ok(None);
-        }
-        top = false;
-        path.push_str(field.name());
-        if names.peek().is_none() {
-            return Ok(Some(Target { message, field, path }));
-        }
-        path.push('.');
-        let single = !field.is_list() && !field.is_map();
-        if !single || field.kind().as_message().is_none() {
-            return Err(Failure::invalid(format!("invalid path: {name:?} is not a message")));
-        }
-        one_member(message, &field)?;
-        let Some(inner) = message.get_field_mut(&field).as_message_mut() else {
-            return Ok(None);
-        };
-        message = inner;
-    }
-    Ok(None)
-}
-
-fn set(message: &mut DynamicMessage, field: &FieldDescriptor, values: &[String]) -> Result<(), Failure> {
-    let name = field.name();
-    if field.is_map() {
-        return set_entry(message, field, values);
-    }
-    let mismatch = |Mismatch(why): Mismatch| Failure::invalid(format!("parsing field {name:?}: {why}"));
-    let kind = field.kind();
-    let value = if field.is_list() {
-        let items: Result<Vec<Value>, Mismatch> =
-            values.iter().map(|value| param::parse(&kind, value)).collect();
-        Value::List(items.map_err(mismatch)?)
-    } else {
-        let [value] = values else {
-            return Err(Failure::invalid(format!(
-                "too many values for field {name:?}: {}",
-                values.join(", ")
-            )));
-        };
-        one_member(message, field)?;
-        param::parse(&kind, value).map_err(mismatch)?
+/// Of a oneof, only one member may be set, and only once, unless it is a message.
+fn one_member(draft: &Draft<'_>, part: PartId, place: usize, field: &Field) -> Result<(), Mismatch> {
+    let Some(oneof) = field.oneof.filter(|_| !field.optional) else {
+        return Ok(());
     };
-    put(message, field, value)
+    let is_message = matches!(field.kind, Kind::Message(_));
+    match draft.member(part, oneof) {
+        Some(set) if set != place || !is_message => {
+            let name = draft.message(part).oneofs.get(usize::from(oneof)).map_or("", String::as_str);
+            Err(Mismatch(format!("field already set for oneof {name:?}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// `labels[k]=v`: the values are `k` and `v`.
-fn set_entry(
-    message: &mut DynamicMessage,
-    field: &FieldDescriptor,
-    values: &[String],
-) -> Result<(), Failure> {
-    let name = field.name();
-    let [key, value] = values else {
-        return Err(Failure::invalid(if values.len() < 2 {
-            format!("the map {name:?} is given as {name}[key]=value")
-        } else {
-            format!("too many values for field {name:?}: {}", values[1..].join(", "))
-        }));
+fn entry(draft: &Draft<'_>, field: &Field, key: Kind, values: &[&[u8]]) -> Result<Parsed, Mismatch> {
+    let name = &field.name;
+    let [key_text, value_text] = values else {
+        return Err(Mismatch(
+            if let [_, values @ ..] = values
+                && !values.is_empty()
+            {
+                format!("too many values for one key of the map {name:?}: {}", listed(values))
+            } else {
+                format!("the map {name:?} is given as {name}[key]=value")
+            },
+        ));
     };
-    let mismatch =
-        |Mismatch(why): Mismatch| Failure::invalid(format!("parsing field \"{name}[{key}]\": {why}"));
-    let kind = field.kind();
-    let Some(entry) = kind.as_message() else {
-        return Ok(());
-    };
-    let map_key = param::parse(&entry.map_entry_key_field().kind(), key).map_err(mismatch)?;
-    let value = param::parse(&entry.map_entry_value_field().kind(), value).map_err(mismatch)?;
-    let map_key: Option<MapKey> = map_key.into_map_key();
-    if let (Some(map_key), Some(entries)) = (map_key, message.get_field_mut(field).as_map_mut())
-        && entries.insert(map_key, value).is_some()
-    {
-        return Err(Failure::invalid(format!("too many values for field \"{name}[{key}]\"")));
-    }
-    Ok(())
+    let mismatch = |Mismatch(why): Mismatch| Mismatch(format!("parsing map {name:?}: {why}"));
+    let key = param::parse(draft.json(), key, key_text, Source::Query).map_err(mismatch)?;
+    let value = param::parse(draft.json(), field.kind, value_text, Source::Query).map_err(mismatch)?;
+    Ok(Parsed::message([(1, key), (2, value)]))
 }
 
-/// Of a oneof, only one member may be set.
-fn one_member(message: &DynamicMessage, field: &FieldDescriptor) -> Result<(), Failure> {
-    let Some(oneof) = field.containing_oneof() else {
-        return Ok(());
-    };
-    for member in oneof.fields() {
-        if member != *field && message.has_field(&member) {
-            return Err(Failure::invalid(format!("field already set for oneof {:?}", oneof.name())));
-        }
-    }
-    Ok(())
-}
-
-fn put(message: &mut DynamicMessage, field: &FieldDescriptor, value: Value) -> Result<(), Failure> {
-    message
-        .try_set_field(field, value)
-        .map_err(|error| Failure::invalid(format!("parsing field {:?}: {error}", field.name())))
+fn listed(values: &[&[u8]]) -> String {
+    String::from_utf8_lossy(&values.join(&b", "[..])).into_owned()
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use prost_reflect::DescriptorPool;
-
-    use super::*;
-    use crate::{gateway::json_write, proto::FILE_DESCRIPTOR_SET};
-
-    fn bound(name: &str, query: &str) -> Result<String, String> {
-        let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
-        let descriptor = pool.get_message_by_name(name).unwrap();
-        let taken: Vec<_> = descriptor.get_field_by_name("id").into_iter().collect();
-        let mut message = DynamicMessage::new(descriptor);
-        bind(&mut message, query, &taken).map_err(|failure| {
-            assert_eq!(failure.code, 3);
-            failure.message
-        })?;
-        let mut out = String::new();
-        json_write::message(&mut out, &message).unwrap();
-        Ok(out)
-    }
-
-    #[test]
-    fn lists_maps_and_scalars() {
-        let cases = [
-            ("", r#"{"service":[],"labels":{},"page_size":0,"page_token":""}"#),
-            (
-                "service=b&service=a,c&page_size=5&page_token=a+b%2B&&x=1&y.z=2",
-                r#"{"service":["b","a,c"],"labels":{},"page_size":5,"page_token":"a b+"}"#,
-            ),
-            (
-                "labels[zone]=x&labels%5Ba.b%5D=&pageSize=007",
-                r#"{"service":[],"labels":{"a.b":"","zone":"x"},"page_size":7,"page_token":""}"#,
-            ),
-        ];
-        for (query, expect) in cases {
-            assert_eq!(bound("leasehold.v1.ListRequest", query).unwrap(), expect, "{query}");
-        }
-    }
-
-    #[test]
-    fn refusals() {
-        let cases = [
-            ("page_size=1&page_size=2", "too many values for field \"page_size\": 1, 2"),
-            ("page_size=1&pageSize=2", "too many values for field \"pageSize\""),
-            ("page_size=", "parsing field \"page_size\""),
-            ("page_size", "parsing field \"page_size\""),
-            ("page_size=x", "\"x\" is not"),
-            ("page_size=-1", "\"-1\" is not"),
-            ("page_size=%2B1", "\"+1\" is not"),
-            ("page_size=4294967296", "is not"),
-            ("page_size[1]=2", "too many values for field \"page_size\": 1, 2"),
-            ("labels=x", "labels[key]=value"),
-            ("labels[a]=1&labels[a]=2", "too many values for field \"labels\": 1, 2"),
-            ("page_token.x=1", "invalid path: \"page_token\" is not a message"),
-            ("labels.x=1", "invalid path: \"labels\" is not a message"),
-            ("x=%zz", "a % that"),
-            ("x=%", "a % that"),
-            ("x=%f", "a % that"),
-            ("x=%ff", "not UTF-8"),
-            ("a=1;b=2", "invalid semicolon separator in query"),
-        ];
-        for (query, expect) in cases {
-            let message = bound("leasehold.v1.ListRequest", query).unwrap_err();
-            assert!(message.contains(expect), "{query}: {message}");
-        }
-    }
-
-    #[test]
-    fn what_the_path_bound_is_passed_over() {
-        assert_eq!(
-            bound("leasehold.v1.PingRequest", "id=a&id=b&lease_token=t").unwrap(),
-            r#"{"id":"","lease_token":"t"}"#
-        );
-    }
-
-    #[test]
-    fn messages_on_the_way_come_into_being() {
-        let name = "leasehold.v1.Event";
-        let out = bound(name, "instance.nope=1&braked=T&type=EXPIRED&reason=2").unwrap();
-        assert!(out.contains(r#""type":"EXPIRED","reason":"CONTENT","instance":{"id""#));
-        assert!(out.contains(r#""braked":true"#), "{out}");
-        let out = bound(name, "instance.lastPingAt=2026-01-02T03:04:05Z").unwrap();
-        assert!(out.contains(r#""last_ping_at":"2026-01-02T03:04:05Z""#), "{out}");
-        for query in ["type=expired", "type=9", "braked=yes", "instance=x", "braked="] {
-            assert!(bound(name, query).is_err(), "{query}");
-        }
-        let name = "leasehold.v1.BatchRegisterResponse.Result";
-        let message = bound(name, "error.code=1&response.url=x").unwrap_err();
-        assert_eq!(message, "field already set for oneof \"result\"");
-    }
-
-    proptest! {
-        #[test]
-        fn any_query_is_answered(query in r"[a-c%\[\].=&;+0-9ü]{0,30}") {
-            let _ = bound("leasehold.v1.WatchRequest", &query);
-        }
-
-        #[test]
-        fn any_value_is_answered(value in ".{0,20}", field in 0..4usize) {
-            let field = ["bookmark_interval", "labels[a]", "service", "resume_token"][field];
-            let _ = bound("leasehold.v1.WatchRequest", &format!("{field}={value}"));
-        }
-    }
-}
+mod tests;

@@ -6,8 +6,8 @@
 /// text that reads back as that double is what any reader is shown, so the digits and
 /// the exponent of both are compared.
 pub(super) fn is_exact(literal: &str) -> bool {
-    // A double holds every integer of up to 15 digits.
-    if literal.len() <= 15 && literal.bytes().all(|byte| byte.is_ascii_digit()) {
+    // Whatever has up to 15 digits and no extreme exponent comes back from a double.
+    if literal.len() <= 15 && !literal.contains(['e', 'E']) {
         return true;
     }
     let Ok(double) = literal.parse::<f64>() else {
