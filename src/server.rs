@@ -1,5 +1,7 @@
 //! The whole server, put together: engine, service, JSON door and health on one port.
 
+mod document;
+
 use std::{
     future::Future,
     sync::{
@@ -77,7 +79,13 @@ pub async fn run(
     };
     let gateway = Gateway::new(FILE_DESCRIPTOR_SET, &[SERVICE_NAME], routes.clone(), options)
         .map_err(Error::Gateway)?;
-    let status = Status { serving: Arc::new(AtomicBool::new(true)), engine: Arc::clone(&engine), metrics };
+    let document = gateway.openapi(&[SERVICE_NAME], &document::about()).map_err(Error::Gateway)?;
+    let status = Status {
+        serving: Arc::new(AtomicBool::new(true)),
+        engine: Arc::clone(&engine),
+        metrics,
+        document: document.into(),
+    };
 
     let json = {
         let status = status.clone();
@@ -140,6 +148,8 @@ struct Status {
     serving: Arc<AtomicBool>,
     engine: Arc<dyn Engine>,
     metrics: Arc<Metrics>,
+    /// The OpenAPI document, made once.
+    document: Bytes,
 }
 
 impl Status {
@@ -150,7 +160,10 @@ impl Status {
             // What a HEAD would have as a body, hyper leaves out.
             "/health" if is_get || request.method() == Method::HEAD => Some(self.health()),
             "/metrics" if is_get => Some(self.metrics()),
-            "/health" | "/metrics" => {
+            document::PATH if is_get => {
+                Some(respond_with(StatusCode::OK, "application/json", self.document.clone()))
+            }
+            "/health" | "/metrics" | document::PATH => {
                 Some(gateway::error_response(Code::Unimplemented, "Method Not Allowed"))
             }
             _ => None,

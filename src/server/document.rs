@@ -1,0 +1,82 @@
+//! What the OpenAPI document says of this server beside its RPCs.
+
+use serde_json::{Map, Value, json};
+
+use crate::{gateway::openapi::OpenApi, metrics};
+
+/// Where the document is served.
+pub(super) const PATH: &str = "/openapi.json";
+
+/// The title, and the paths that are no RPCs.
+pub(super) fn about() -> OpenApi {
+    OpenApi {
+        title: "leasehold".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        // The head of the proto.
+        description: String::new(),
+        paths: vec![
+            ("/health".to_owned(), health()),
+            ("/metrics".to_owned(), metrics()),
+            (PATH.to_owned(), openapi()),
+        ],
+        security_schemes: Map::new(),
+        security: Vec::new(),
+    }
+}
+
+fn health() -> Value {
+    let told = |said: &str| {
+        json!({"description": said, "content": {"application/json": {"schema": {
+            "type": "object",
+            "properties": {
+                "status": {"type": "string", "enum": ["healthy", "draining"]},
+                "version": {"type": "string"},
+                "instances": {"type": "integer", "minimum": 0, "description": "How many are listed."},
+                "revision": {"type": "string", "pattern": "^[0-9]{1,20}$"},
+            },
+            "required": ["status", "version", "instances", "revision"],
+        }}}})
+    };
+    json!({
+        "get": {
+            "tags": ["Server"],
+            "summary": "Whether the server is healthy",
+            "operationId": "health",
+            "responses": {"200": told("It is."), "503": told("It is draining.")},
+        },
+        "head": {
+            "tags": ["Server"],
+            "summary": "Whether the server is healthy, as a status only",
+            "operationId": "health_head",
+            "responses": {"200": {"description": "It is."}, "503": {"description": "It is draining."}},
+        },
+    })
+}
+
+fn metrics() -> Value {
+    json!({"get": {
+        "tags": ["Server"],
+        "summary": "Counters and gauges, for Prometheus",
+        "operationId": "metrics",
+        "responses": {"200": {
+            "description": "OpenMetrics text.",
+            "content": {metrics::CONTENT_TYPE: {"schema": {"type": "string"}}},
+        }},
+    }})
+}
+
+fn openapi() -> Value {
+    json!({"get": {
+        "tags": ["Server"],
+        "summary": "This document",
+        "operationId": "openapi",
+        "responses": {"200": {
+            "description": "OpenAPI 3.1.",
+            "content": {"application/json": {"schema": {
+                "type": "object",
+                "properties": {"openapi": {"type": "string"}},
+                "required": ["openapi", "info", "paths"],
+            }}},
+        }},
+    }})
+}
