@@ -1,30 +1,46 @@
-//! Compiles `proto/` with protox, so that no protoc is needed, into the Rust types of
-//! [`leasehold::proto`] and the descriptor set that reflection and the JSON paths read.
+//! Compiles `proto/` with protox, so that no protoc is needed: leasehold's own contract into
+//! the Rust types of [`leasehold::proto`] and the descriptor set that reflection and the JSON
+//! paths read; and the echo service for the example that serves it, which is no part of the
+//! library.
 
-use std::{env, error::Error, fs, path::PathBuf};
+use std::{
+    env,
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use prost::Message as _;
+use prost_types::FileDescriptorSet;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
-    let mut compiler = protox::Compiler::new(["proto"])?;
-    compiler
-        .include_imports(true)
-        .include_source_info(true)
-        .open_files(["leasehold/v1/registry.proto", "google/rpc/error_details.proto"])?;
-
-    // protox's own encoding keeps the google.api.http annotations; a set that went
-    // through prost-types would have lost them.
-    let encoded = compiler.encode_file_descriptor_set();
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    fs::write(out.join("leasehold_descriptor.bin"), &encoded)?;
 
-    let set = prost_types::FileDescriptorSet::decode(encoded.as_slice())?;
+    let files = ["leasehold/v1/registry.proto", "google/rpc/error_details.proto"];
     tonic_prost_build::configure()
         .extern_path(".google.rpc", "::tonic_types::pb")
         .extern_path(".leasehold.v1.BatchRegisterRequest", "crate::proto::BatchRegisterRequest")
         .btree_map(".")
         .codec_path("crate::proto::codec::Codec")
-        .compile_fds(set)?;
+        .compile_fds(compile(&files, &out.join("leasehold_descriptor.bin"))?)?;
+
+    let files = ["registry/v1/echo.proto", "registry/v1/kinds.proto", "google/rpc/error_details.proto"];
+    tonic_prost_build::configure()
+        .extern_path(".google.rpc", "::tonic_types::pb")
+        .extern_path(".google.protobuf.Struct", "crate::verbatim::Struct")
+        .build_client(false)
+        .compile_fds(compile(&files, &out.join("echo_descriptor.bin"))?)?;
     Ok(())
+}
+
+/// The descriptor set of these files and of all they import, which is stored in `path` too.
+fn compile(files: &[&str], path: &Path) -> Result<FileDescriptorSet, Box<dyn Error>> {
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    compiler.include_imports(true).include_source_info(true).open_files(files)?;
+    // protox's own encoding keeps the google.api.http annotations; a set that went
+    // through prost-types would have lost them.
+    let encoded = compiler.encode_file_descriptor_set();
+    fs::write(path, &encoded)?;
+    Ok(FileDescriptorSet::decode(encoded.as_slice())?)
 }

@@ -22,6 +22,8 @@ pub struct Answer {
     pub headers: Vec<(String, String)>,
     /// The body, chunks joined.
     pub body: Vec<u8>,
+    /// Headers that came behind a chunked body, names in lower case.
+    pub trailers: Vec<(String, String)>,
 }
 
 impl Answer {
@@ -112,15 +114,22 @@ pub fn open(addr: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Reads one answer, whatever its framing.
+/// Reads one answer, whatever its framing. Interim ones (`100 Continue`) are passed over.
 pub fn read_answer(reader: &mut impl BufRead, no_body: bool) -> io::Result<Answer> {
-    let (status, headers) = read_head(reader)?;
-    let mut answer = Answer { status, headers, body: Vec::new() };
+    let (status, headers) = loop {
+        let (status, headers) = read_head(reader)?;
+        if !(100..200).contains(&status) {
+            break (status, headers);
+        }
+    };
+    let mut answer = Answer { status, headers, body: Vec::new(), trailers: Vec::new() };
     if no_body || status == 204 || status == 304 {
         return Ok(answer);
     }
     if is_chunked(&answer.headers) {
-        Chunked::new(reader).read_to_end(&mut answer.body)?;
+        let mut chunked = Chunked::new(reader);
+        chunked.read_to_end(&mut answer.body)?;
+        answer.trailers = chunked.trailers;
     } else if let Some(length) = answer.header("content-length") {
         let length: usize = length.parse().map_err(|_| bad("content-length"))?;
         answer.body.resize(length, 0);
@@ -138,11 +147,16 @@ fn read_head(reader: &mut impl BufRead) -> io::Result<(u16, Vec<(String, String)
         .and_then(|rest| rest.split(' ').nth(1))
         .and_then(|code| code.parse().ok())
         .ok_or_else(|| bad(&first))?;
+    Ok((status, read_headers(reader)?))
+}
+
+/// Up to the empty line.
+fn read_headers(reader: &mut impl BufRead) -> io::Result<Vec<(String, String)>> {
     let mut headers = Vec::new();
     loop {
         let line = read_line(reader)?;
         if line.is_empty() {
-            return Ok((status, headers));
+            return Ok(headers);
         }
         let (name, value) = line.split_once(':').ok_or_else(|| bad(&line))?;
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
@@ -170,11 +184,12 @@ struct Chunked<R> {
     inner: R,
     left: usize,
     ended: bool,
+    trailers: Vec<(String, String)>,
 }
 
 impl<R: BufRead> Chunked<R> {
     fn new(inner: R) -> Self {
-        Self { inner, left: 0, ended: false }
+        Self { inner, left: 0, ended: false, trailers: Vec::new() }
     }
 }
 
@@ -188,7 +203,7 @@ impl<R: BufRead> Read for Chunked<R> {
             self.left = usize::from_str_radix(&size, 16).map_err(|_| bad(&size))?;
             if self.left == 0 {
                 self.ended = true;
-                read_line(&mut self.inner)?;
+                self.trailers = read_headers(&mut self.inner)?;
                 return Ok(0);
             }
         }
