@@ -21,8 +21,9 @@ use super::error::Failure;
 /// What is smaller is worked on at once: some tenths of a millisecond at worst.
 const SMALL: usize = 16 << 10;
 
-/// How many large messages may wait in one lane, each held in memory. One more is refused.
-const MAX_WAITING: usize = 256;
+/// How many large requests may wait, each held in memory. One more is refused. Answers are
+/// not: the service has them already, and a watcher's stream must not end for others.
+const MAX_REQUESTS: usize = 256;
 
 /// Threads for large messages: in each lane half of the cores at most, whoever sends how
 /// much and whether he still waits for it.
@@ -37,18 +38,20 @@ pub(super) struct Apart {
 pub(super) struct Lane {
     threads: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
+    /// How many may wait.
+    room: usize,
 }
 
 impl Apart {
     pub(super) fn new() -> Self {
-        Self { requests: Lane::new(), answers: Lane::new() }
+        Self { requests: Lane::new(MAX_REQUESTS), answers: Lane::new(usize::MAX) }
     }
 }
 
 impl Lane {
-    fn new() -> Self {
+    fn new(room: usize) -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        Self { threads: Arc::new(Semaphore::new((cores / 2).max(1))), waiting: Arc::default() }
+        Self { threads: Arc::new(Semaphore::new((cores / 2).max(1))), waiting: Arc::default(), room }
     }
 
     /// Does `work`, which grows with `size` in bytes.
@@ -60,7 +63,7 @@ impl Lane {
         if size <= SMALL {
             return work();
         }
-        let waiting = Waiting::new(&self.waiting)?;
+        let waiting = Waiting::new(&self.waiting, self.room)?;
         let thread = Arc::clone(&self.threads).acquire_owned().await;
         drop(waiting);
         // The permit goes along: a client that is gone does not stop what has begun.
@@ -79,13 +82,13 @@ impl Lane {
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
-    fn new(count: &'a AtomicUsize) -> Result<Self, Failure> {
+    fn new(count: &'a AtomicUsize, room: usize) -> Result<Self, Failure> {
         let before = count.fetch_add(1, Ordering::Relaxed);
         let waiting = Self(count);
-        if before < MAX_WAITING {
+        if before < room {
             return Ok(waiting);
         }
-        let what = format!("{MAX_WAITING} large messages are waiting already; try again");
+        let what = format!("{room} large requests are waiting already; try again");
         Err(Failure::new(Code::ResourceExhausted, what))
     }
 }
@@ -106,7 +109,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_goes_away_frees_no_thread_that_still_works() {
-        let lane = Lane::new();
+        let lane = Apart::new().requests;
         let threads = lane.threads.available_permits();
         let (go, wait) = mpsc::channel::<()>();
         let mut work = Box::pin(lane.work(SMALL + 1, move || Ok(wait.recv().is_err())));
@@ -120,18 +123,34 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn not_too_many_wait() {
-        let lane = Lane::new();
+    async fn not_too_many_requests_wait() {
+        let lane = Apart::new().requests;
         let threads = lane.threads.available_permits() as u32;
         let all = Arc::clone(&lane.threads).acquire_many_owned(threads).await;
         let mut waiting: Vec<_> =
-            (0..MAX_WAITING).map(|_| Box::pin(lane.work(SMALL + 1, || Ok(())))).collect();
+            (0..MAX_REQUESTS).map(|_| Box::pin(lane.work(SMALL + 1, || Ok(())))).collect();
         for work in &mut waiting {
             assert!(work.as_mut().now_or_never().is_none());
         }
         let refused = lane.work(SMALL + 1, || Ok(())).await.unwrap_err();
         assert_eq!(refused.code, Code::ResourceExhausted as i32);
         assert!(lane.work(SMALL, || Ok(())).await.is_ok(), "small work does not wait");
+        drop(all);
+        for work in waiting {
+            assert!(work.await.is_ok());
+        }
+    }
+
+    #[tokio::test]
+    async fn any_number_of_answers_waits() {
+        let lane = Apart::new().answers;
+        let threads = lane.threads.available_permits() as u32;
+        let all = Arc::clone(&lane.threads).acquire_many_owned(threads).await;
+        let many = 2 * MAX_REQUESTS;
+        let mut waiting: Vec<_> = (0..many).map(|_| Box::pin(lane.work(SMALL + 1, || Ok(())))).collect();
+        for work in &mut waiting {
+            assert!(work.as_mut().now_or_never().is_none());
+        }
         drop(all);
         for work in waiting {
             assert!(work.await.is_ok());

@@ -27,8 +27,7 @@ pub struct Options {
     /// Whether a POST of a form to a path that knows only GET is that GET, with the
     /// form's fields as query parameters.
     pub form_fallback: bool,
-    /// The name of response metadata that sets the HTTP status of a unary answer,
-    /// `x-http-code`.
+    /// The name of response metadata that sets the HTTP status of an answer, `x-http-code`.
     pub http_code_metadata: Option<HeaderName>,
     /// Where `grpc.health.v1.Health/Check` is answered in JSON, `/healthz`; the prefix does
     /// not apply. The routes have to serve it.
