@@ -2,18 +2,25 @@
 //! it may have missed one that matters to it, so that churn of other services costs a
 //! quiet service's reader nothing.
 
-use std::{
-    collections::HashMap,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-};
+use std::collections::HashMap;
 
-use crate::types::{Filter, Revision, ServiceName};
+use crate::types::{Digest, Filter, Revision, ServiceName};
 
 use super::Commit;
 
 /// How many services and labels are remembered, at 16 bytes each; beyond, the older half is
 /// forgotten and counts against every reader.
 const REMEMBERED: usize = 1_000_000;
+
+/// The last revision that left the history of what a key stands for: a service, a label,
+/// or both. The key 0 stands for anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Eviction {
+    /// What.
+    pub key: u64,
+    /// Its last revision.
+    pub revision: Revision,
+}
 
 /// The last revision that left the history: by service, by label, and by both. Keys are
 /// hashes: that two of them meet costs a reader a snapshot in 2^64 cases one.
@@ -57,6 +64,25 @@ impl Evicted {
         }
     }
 
+    /// All that is known, for [`Evicted::restored`].
+    pub(super) fn all(&self) -> Vec<Eviction> {
+        let anything = Eviction { key: ANYTHING, revision: self.floor };
+        let known = self.last.iter().map(|(key, revision)| Eviction { key: *key, revision: *revision });
+        std::iter::once(anything).chain(known).collect()
+    }
+
+    pub(super) fn restored(evictions: &[Eviction]) -> Self {
+        let mut evicted = Self::default();
+        for Eviction { key, revision } in evictions {
+            if *key == ANYTHING {
+                evicted.floor = *revision;
+            } else {
+                evicted.last.insert(*key, *revision);
+            }
+        }
+        evicted
+    }
+
     fn forget_half(&mut self) {
         let mut revisions: Vec<Revision> = self.last.values().copied().collect();
         let middle = revisions.len() / 2;
@@ -67,8 +93,17 @@ impl Evicted {
     }
 }
 
+/// The key of what may be anything. No text has it: FNV-1a of something is never 0 but in
+/// one case of 2^64.
+const ANYTHING: u64 = 0;
+
 fn key(service: Option<&ServiceName>, label: Option<(&String, &String)>) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (service, label).hash(&mut hasher);
-    hasher.finish()
+    let mut digest = Digest::default();
+    // No service has the empty name, and a label is two texts.
+    digest.text(service.map_or("", ServiceName::as_str));
+    if let Some((key, value)) = label {
+        digest.text(key);
+        digest.text(value);
+    }
+    digest.value()
 }

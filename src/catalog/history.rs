@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use crate::types::{Filter, Revision};
 
-use super::{Commit, Event, evicted::Evicted};
+use super::{Commit, Event, Eviction, evicted::Evicted};
 
 /// How many commits one look at the history goes through at most, so that nobody holds
 /// the catalog for long.
@@ -41,6 +41,8 @@ pub(super) struct History {
     evicted: Evicted,
     /// Every commit after this revision is here.
     complete_after: Revision,
+    /// The memory that all evicted commits took.
+    evicted_bytes: u64,
 }
 
 impl History {
@@ -51,7 +53,14 @@ impl History {
             capacity,
             evicted: Evicted::default(),
             complete_after: Revision(0),
+            evicted_bytes: 0,
         }
+    }
+
+    /// A history that ended with `revision`: nothing is known of what came before, but
+    /// `evictions`, and what is pushed next.
+    pub(super) fn restored(capacity: usize, complete_after: Revision, evictions: &[Eviction]) -> Self {
+        Self { complete_after, evicted: Evicted::restored(evictions), ..Self::new(capacity) }
     }
 
     pub(super) fn push(&mut self, commit: Arc<Commit>) {
@@ -62,12 +71,22 @@ impl History {
             let Some((commit, bytes)) = self.commits.pop_front() else { break };
             self.bytes -= bytes;
             self.complete_after = commit.revision;
+            self.evicted_bytes += bytes as u64;
             self.evicted.note(&commit);
         }
     }
 
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    pub(super) fn evicted_bytes(&self) -> u64 {
+        self.evicted_bytes
+    }
+
+    /// The last commit that was evicted, and what is known of all that were.
+    pub(super) fn evicted(&self) -> (Revision, Vec<Eviction>) {
+        (self.complete_after, self.evicted.all())
     }
 
     pub(super) fn covers(&self, revision: Revision) -> bool {

@@ -22,6 +22,7 @@ use std::{
 use crate::types::{Epoch, Filter, Instance, LeaseId, Revision, ServiceName};
 
 pub use change::{Change, Commit, Event, Kind, Reason};
+pub use evicted::Eviction;
 pub use history::{Cursor, Delta, Since};
 pub use snapshot::{Removal, Snapshot};
 
@@ -52,6 +53,29 @@ impl Catalog {
             by_service: BTreeMap::new(),
             history: History::new(history_bytes),
         }
+    }
+
+    /// A catalog as it was at `revision`, with these instances, and the history that led
+    /// there: commits without a gap, and what is known of those before them.
+    pub fn restored(
+        epoch: Epoch,
+        revision: Revision,
+        history_bytes: usize,
+        instances: impl Iterator<Item = Arc<Instance>>,
+        commits: Vec<Arc<Commit>>,
+        evictions: &[Eviction],
+    ) -> Self {
+        let complete_after = commits.first().map_or(revision, |first| Revision(first.revision.0 - 1));
+        let mut catalog = Self::new(epoch, history_bytes);
+        catalog.revision = revision;
+        catalog.history = History::restored(history_bytes, complete_after, evictions);
+        for instance in instances {
+            catalog.put(instance);
+        }
+        for commit in commits {
+            catalog.history.push(commit);
+        }
+        catalog
     }
 
     /// Takes the next commit in. Commits come in the order of their revisions.
@@ -159,6 +183,16 @@ impl Catalog {
     /// How many bytes the history takes.
     pub fn history_bytes(&self) -> usize {
         self.history.bytes()
+    }
+
+    /// How many bytes of the history were evicted so far.
+    pub fn evicted_bytes(&self) -> u64 {
+        self.history.evicted_bytes()
+    }
+
+    /// The last commit that was evicted from the history, and what is known of all that were.
+    pub fn evicted(&self) -> (Revision, Vec<Eviction>) {
+        self.history.evicted()
     }
 
     fn services<'a>(

@@ -8,6 +8,9 @@ use std::{
 
 use crate::types::{Moment, WallTime};
 
+/// What moment it is when a clock starts, in microseconds (9 years): what happened before, in
+/// an earlier process, has a moment too.
+const ORIGIN: u64 = 1 << 48;
 /// How far people's time may drift from ours before it is taken anew.
 const DRIFT_MICROS: u64 = 50_000;
 
@@ -15,7 +18,7 @@ const DRIFT_MICROS: u64 = 50_000;
 #[derive(Debug)]
 pub struct Clock {
     start: u64,
-    /// What people called moment 0, in microseconds since 1970. One value for all
+    /// What people call moment 0, in microseconds since 1970. One value for all
     /// conversions, so that equal moments are equal times.
     anchor: AtomicU64,
 }
@@ -24,18 +27,23 @@ impl Clock {
     /// A clock that starts now.
     pub fn start() -> Self {
         let clock = Self { start: monotonic_micros(), anchor: AtomicU64::new(0) };
-        clock.anchor.store(wall_micros(), Ordering::Relaxed);
+        clock.anchor.store(wall_micros().saturating_sub(clock.now().0), Ordering::Relaxed);
         clock
     }
 
     /// Now.
     pub fn now(&self) -> Moment {
-        Moment(monotonic_micros().saturating_sub(self.start))
+        Moment(ORIGIN + monotonic_micros().saturating_sub(self.start))
     }
 
     /// What people call a moment.
     pub fn wall(&self, moment: Moment) -> WallTime {
-        WallTime(self.anchor.load(Ordering::Relaxed).saturating_add(moment.0))
+        self.anchor().of(moment)
+    }
+
+    /// What people call moment 0.
+    pub fn anchor(&self) -> WallTime {
+        WallTime(self.anchor.load(Ordering::Relaxed))
     }
 
     /// Follows the machine's time where it was set or has drifted.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Content, ServiceName};
+use super::{Content, Digest, ServiceName};
 
 /// Any of some services, all of some labels; empty means no condition.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -35,10 +35,9 @@ impl Filter {
         service && self.labels.iter().all(|(key, value)| content.labels.get(key) == Some(value))
     }
 
-    /// A number that tells filters apart and stays the same over restarts and versions
-    /// (FNV-1a, 64 bits, over lengths and texts).
+    /// A number that tells filters apart and stays the same over restarts and versions.
     pub fn digest(&self) -> u64 {
-        let mut digest = Fnv::default();
+        let mut digest = Digest::default();
         for service in &self.services {
             digest.text(service.as_str());
         }
@@ -47,24 +46,7 @@ impl Filter {
             digest.text(key);
             digest.text(value);
         }
-        digest.0
-    }
-}
-
-struct Fnv(u64);
-
-impl Default for Fnv {
-    fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Fnv {
-    fn text(&mut self, text: &str) {
-        let length = (text.len() as u64).to_le_bytes();
-        for byte in length.iter().chain(text.as_bytes()) {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
+        digest.value()
     }
 }
 

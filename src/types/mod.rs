@@ -1,6 +1,7 @@
 //! What the registry talks about, parsed at the door: inside, no string is a name, an
 //! address or an id any more. Everything here is plain data; start with [`Instance`].
 
+mod digest;
 mod filter;
 mod id;
 mod instance;
@@ -8,6 +9,7 @@ mod name;
 mod time;
 mod url;
 
+pub use digest::Digest;
 pub use filter::Filter;
 pub use id::{LeaseId, Target, TargetError};
 pub use instance::{Content, Info, Instance, LeaseTimes, Status};

@@ -26,6 +26,21 @@ impl Moment {
     }
 }
 
-/// Microseconds since 1970-01-01T00:00:00Z.
+/// Microseconds since 1970-01-01T00:00:00Z. An anchor is what people call moment 0: with
+/// it, moments and wall times become each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WallTime(pub u64);
+
+impl WallTime {
+    /// What people call `moment`, if this is what they call moment 0.
+    #[must_use]
+    pub fn of(self, moment: Moment) -> Self {
+        Self(self.0.saturating_add(moment.0))
+    }
+
+    /// The moment that people call this, if `anchor` is what they call moment 0; moment 0 if
+    /// it was before that.
+    pub fn moment(self, anchor: Self) -> Moment {
+        Moment(self.0.saturating_sub(anchor.0))
+    }
+}
