@@ -2,9 +2,9 @@
 //! no clock, no randomness, no async, no logging: every call is told what time it is,
 //! and returns what follows as values. Start with [`Leases`] and [`Lapse`].
 //!
-//! The calls come in families: `insert`, `regrant`, `end` and `forget` make and unmake
+//! The calls come in families: `insert`, `resume`, `regrant`, `end` and `forget` make and unmake
 //! leases; `renew`, `restore`, `attach`, `detach` and `beat` keep them; `tick` and
-//! `end_stream` let them go; `view` and `standing` look. Time never goes back: pass
+//! `end_stream` let them go, and `settle` says when that may be known; `view` and `standing` look. Time never goes back: pass
 //! moments in the order in which things were decided.
 //!
 //! Expiry is lazy. A renewal stores a moment and nothing else; the wheel looks at a lease
@@ -39,4 +39,4 @@ mod wheel;
 mod tests;
 
 pub use stream::{Beat, Loss, StreamEnd, StreamId};
-pub use table::{Cause, Handle, Lapse, Leases, Rules, Standing, Terms};
+pub use table::{Cause, Handle, Lapse, Leases, Past, Rules, Standing, Terms};

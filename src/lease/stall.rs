@@ -49,12 +49,16 @@ impl Stalls {
         if now.micros_since(self.next_tick) <= TOLERANCE_MICROS {
             return None;
         }
+        self.count += 1;
+        self.end(now);
+        Some(now.micros_since(last))
+    }
+
+    fn end(&mut self, now: Moment) {
         self.last_tick = Some(now);
         self.next_tick = now;
         self.guarded_until = now.plus_micros(STREAM_GUARD_MICROS);
         self.ended = now;
-        self.count += 1;
-        Some(now.micros_since(last))
     }
 }
 
@@ -67,14 +71,37 @@ impl Leases {
     /// ever cannot keep a dead client's lease for ever.
     pub fn notice(&mut self, now: Moment) -> Option<u64> {
         let gap = self.stalls.notice(now)?;
+        self.shift(gap, now, None);
+        Some(gap)
+    }
+
+    /// A tick that lets go of nothing, for what is due could not be told: renewals are taken,
+    /// and this is no stall. Ends with [`Leases::release`].
+    pub fn hold(&mut self, now: Moment, next_tick: Moment) {
+        self.stalls.ticked(now, next_tick);
+    }
+
+    /// Ends a hold that began at `since`. Whatever was not renewed in it has the time that a
+    /// stall would have given: who was suspect could not be brought back.
+    pub fn release(&mut self, since: Moment, now: Moment) {
+        self.stalls.end(now);
+        self.shift(now.micros_since(since), now, Some(since));
+    }
+
+    /// Shifts deadlines: after a hold only of what was not renewed in it, but of that also where
+    /// nothing of its TTL is left to shift, for holds end with the disk's trouble.
+    fn shift(&mut self, gap: u64, now: Moment, held_since: Option<Moment>) {
         let floor = now.plus_micros(FLOOR_MICROS);
         for slot in 0..self.table.len() as u32 {
             let deadline = self.deadline(slot);
             let renewed = self.renewed(slot);
+            if held_since.is_some_and(|since| renewed > since) {
+                continue;
+            }
             let lease = &mut self.table[slot as usize];
             let spent = if lease.deferred_at > renewed { lease.shifted } else { 0 };
             let budget = lease.ttl.micros().saturating_sub(spent);
-            if budget == 0 {
+            if budget == 0 && held_since.is_none() {
                 continue;
             }
             let moved = deadline.plus_micros(gap.min(budget)).max(floor);
@@ -95,7 +122,12 @@ impl Leases {
                 State::Free | State::Lapsed { .. } | State::Dead { .. } => {}
             }
         }
-        Some(gap)
+    }
+
+    /// Tells that leases of an earlier process were taken up at `now`. The time between was a
+    /// stall to their clients: what ends of their streams within 10 s was ended by it.
+    pub fn resumed(&mut self, now: Moment) {
+        self.stalls.guarded_until = now.plus_micros(STREAM_GUARD_MICROS);
     }
 
     /// When the last stall ended. What was received before it counts from there.

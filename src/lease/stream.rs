@@ -52,6 +52,8 @@ pub(super) struct Stream {
     /// How many members have which TTL, for the smallest.
     ttls: BTreeMap<Ttl, u32>,
     lost: BTreeMap<LeaseId, Loss>,
+    /// What was lost by a decision that nobody may know of yet.
+    unsettled: Vec<(LeaseId, Loss)>,
 }
 
 impl Leases {
@@ -78,7 +80,9 @@ impl Leases {
         self.renew_live(slot, at);
         let lease = &self.table[slot as usize];
         let (id, ttl) = (lease.id, lease.ttl);
-        self.streams[stream.0 as usize].lost.remove(&id);
+        let hub = &mut self.streams[stream.0 as usize];
+        hub.lost.remove(&id);
+        hub.unsettled.retain(|(lost, _)| *lost != id);
         if lease.attached.is_some_and(|attached| attached.stream == stream.0) {
             return;
         }
@@ -113,7 +117,15 @@ impl Leases {
         hub.beat = hub.beat.max(at);
     }
 
-    /// What to tell the client; what was lost is told once.
+    /// Tells that what was decided so far may be known.
+    pub fn settle(&mut self) {
+        for stream in std::mem::take(&mut self.unsettled) {
+            let hub = &mut self.streams[stream as usize];
+            hub.lost.extend(hub.unsettled.drain(..));
+        }
+    }
+
+    /// What to tell the client; what was lost, and settled, is told once.
     pub fn answer(&mut self, stream: StreamId) -> Beat {
         let hub = &mut self.streams[stream.0 as usize];
         Beat {
@@ -172,8 +184,14 @@ impl Leases {
                 hub.ttls.remove(&ttl);
             }
         }
-        if let Some(loss) = loss {
-            hub.lost.insert(id, loss);
+        match loss {
+            None => {}
+            // No change of the lease: it lives elsewhere.
+            Some(Loss::Moved) => drop(hub.lost.insert(id, Loss::Moved)),
+            Some(loss) => {
+                hub.unsettled.push((id, loss));
+                self.unsettled.push(stream);
+            }
         }
         if let Some(moved) = hub.members.get(position as usize).copied() {
             self.table[moved as usize].attached = Some(Attached { stream, position });

@@ -16,6 +16,8 @@ pub struct Leases {
     free: Vec<u32>,
     pub(super) streams: Vec<Stream>,
     pub(super) free_streams: Vec<u32>,
+    /// Streams with losses that are not settled.
+    pub(super) unsettled: Vec<u32>,
     wheel: Wheel,
     pub(super) stalls: Stalls,
     pub(super) brake: Brake,
@@ -71,6 +73,19 @@ pub enum Standing {
     Lapsed,
     /// It was ended on purpose, and cannot be restored.
     Dead,
+}
+
+/// How a lease of an earlier process stood, to be taken up again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Past {
+    /// It lived.
+    Live,
+    /// Its stream had dropped and its grace ran.
+    Suspect,
+    /// It had lapsed, and is remembered until then.
+    Lapsed(Moment),
+    /// It had been ended on purpose, and is remembered until then.
+    Dead(Moment),
 }
 
 /// What became of a lease by time or by its stream's end.
@@ -142,6 +157,7 @@ impl Leases {
             free: Vec::new(),
             streams: Vec::new(),
             free_streams: Vec::new(),
+            unsettled: Vec::new(),
             wheel: Wheel::new(),
             stalls: Stalls::default(),
             brake: Brake::new(rules.brake),
@@ -154,15 +170,30 @@ impl Leases {
 
     /// A new lease, renewed at `at`.
     pub fn insert(&mut self, id: LeaseId, terms: Terms, at: Moment) -> Handle {
+        self.resume(id, terms, Past::Live, at)
+    }
+
+    /// Takes up a lease of an earlier process at `at`: what lived has a full TTL from then, and
+    /// so has what was suspect, or its grace if that is longer, for nobody could come back
+    /// while there was no server.
+    pub fn resume(&mut self, id: LeaseId, terms: Terms, past: Past, at: Moment) -> Handle {
+        let grace = terms.grace_micros.unwrap_or(self.grace);
+        let state = match past {
+            Past::Live => State::Live,
+            Past::Suspect => State::Suspect { until: at.plus_micros(grace.max(terms.ttl.micros())) },
+            Past::Lapsed(until) => State::Lapsed { until },
+            Past::Dead(until) => State::Dead { until },
+        };
         let lease = Lease {
             id,
             ttl: terms.ttl,
             grace: terms.grace_micros,
-            state: State::Live,
+            state,
             renewed: at,
             attached: None,
             deferred_to: Moment(0),
-            deferred_at: Moment(0),
+            // A suspect one's shifts count from here.
+            deferred_at: if past == Past::Suspect { at } else { Moment(0) },
             shifted: 0,
             braked: false,
         };
@@ -173,8 +204,10 @@ impl Leases {
             self.table.push(lease);
             self.table.len() as u32 - 1
         };
-        self.live += 1;
-        self.arm(slot, at.plus_micros(terms.ttl.micros()));
+        if past == Past::Live {
+            self.live += 1;
+        }
+        self.arm(slot, self.deadline(slot));
         Handle(slot)
     }
 
@@ -290,6 +323,21 @@ impl Leases {
             State::Lapsed { .. } => Standing::Lapsed,
             State::Dead { .. } | State::Free => Standing::Dead,
         }
+    }
+
+    /// When a lease lapsed or was ended, if it was.
+    pub fn ended(&self, handle: Handle) -> Option<Moment> {
+        match self.table[handle.0 as usize].state {
+            State::Lapsed { until } | State::Dead { until } => {
+                Some(Moment(until.0.saturating_sub(self.window)))
+            }
+            State::Free | State::Live | State::Suspect { .. } => None,
+        }
+    }
+
+    /// For how many microseconds an ended lease is remembered.
+    pub fn window_micros(&self) -> u64 {
+        self.window
     }
 
     /// The lease's id.

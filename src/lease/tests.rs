@@ -1,7 +1,7 @@
 //! Single facts about leases, in virtual time. What they do together is in the engine's
 //! model test.
 
-use super::{Cause, Handle, Lapse, Leases, Loss, Rules, Standing, StreamEnd, Terms};
+use super::{Cause, Handle, Lapse, Leases, Loss, Past, Rules, Standing, StreamEnd, Terms};
 use crate::types::{LeaseId, Moment, Ttl};
 
 const MS: u64 = 1000;
@@ -103,6 +103,8 @@ fn one_beat_renews_a_whole_stream() {
     let lapses = world.until(13 * SECOND);
     assert_eq!(lapses.len(), 1000);
     assert!(lapses.iter().all(|(at, _)| *at == 12 * SECOND));
+    assert_eq!(world.leases.answer(stream).lost, [], "nobody may know yet");
+    world.leases.settle();
     let lost = world.leases.answer(stream).lost;
     assert_eq!(lost.len(), 1000);
     assert!(lost.iter().all(|(_, loss)| *loss == Loss::Lapsed));
@@ -307,4 +309,70 @@ fn a_stall_does_not_bring_an_old_brake_back() {
     assert_eq!((lapses.len(), braked(&lapses)), (live, live));
     let moments: std::collections::BTreeSet<u64> = lapses.iter().map(|(at, _)| *at).collect();
     assert!(moments.len() > 100, "{} moments", moments.len());
+}
+
+#[test]
+fn a_hold_lets_nothing_go_and_leaves_time_to_come_back() {
+    let mut world = World::new(false);
+    let (renewed, silent) = (world.lease(2, 0), world.lease(2, 0));
+    let suspect = world.lease(2, SECOND);
+    let stream = world.leases.open_stream(false);
+    world.leases.attach(suspect, stream, world.now);
+    world.leases.end_stream(stream, StreamEnd::Client, world.now, world.now);
+    let began = world.now;
+    while world.now.0 < 10 * SECOND {
+        world.now = world.now.plus_micros(100 * MS);
+        assert_eq!(world.leases.notice(world.now), None, "a hold is no stall");
+        world.leases.hold(world.now, world.now.plus_micros(100 * MS));
+    }
+    assert_eq!(world.leases.renew(renewed, world.now), Standing::Live);
+    world.leases.release(began, world.now);
+    // What was due lives for another second, in which it can be renewed; what ends of
+    // streams was ended by us.
+    let stream = world.leases.open_stream(false);
+    world.leases.attach(renewed, stream, world.now);
+    assert!(world.leases.end_stream(stream, StreamEnd::Client, world.now, world.now).is_empty());
+    let mut lapses: Vec<(u64, Handle)> =
+        world.until(13 * SECOND).into_iter().map(|(at, lapse)| (at, lapse.handle)).collect();
+    lapses.sort_unstable();
+    assert_eq!(lapses, [(11 * SECOND, silent), (11 * SECOND, suspect), (12 * SECOND, renewed)]);
+}
+
+#[test]
+fn leases_of_an_earlier_process_have_a_full_ttl_and_their_window() {
+    let mut world = World::new(false);
+    world.now = Moment(1000 * SECOND);
+    let terms = |ttl, grace| Terms { ttl: Ttl(ttl), grace_micros: Some(grace) };
+    let at = world.now;
+    let mut resume = |id, terms, past| world.leases.resume(LeaseId(id), terms, past, at);
+    let live = resume(1, terms(5, 0), Past::Live);
+    let short = resume(2, terms(5, SECOND), Past::Suspect);
+    let long = resume(3, terms(5, 9 * SECOND), Past::Suspect);
+    let lapsed = resume(4, terms(5, 0), Past::Lapsed(at.plus_micros(2 * SECOND)));
+    let dead = resume(5, terms(5, 0), Past::Dead(at.plus_micros(3 * SECOND)));
+    world.leases.resumed(at);
+    assert_eq!(world.leases.standing(short), Standing::Suspect);
+    assert_eq!(world.leases.standing(lapsed), Standing::Lapsed);
+    assert_eq!(world.leases.standing(dead), Standing::Dead);
+    assert_eq!(world.leases.ended(lapsed), Some(Moment(at.0 + 2 * SECOND - 600 * SECOND)));
+    assert_eq!(world.leases.live(), 1);
+    // The first tick comes at once, the others as they are due.
+    world.leases.tick(at, at.plus_micros(100 * MS));
+    let gone: Vec<(u64, Handle, Cause)> = world
+        .until(at.0 + 10 * SECOND)
+        .into_iter()
+        .map(|(when, lapse)| ((when - at.0) / SECOND, lapse.handle, lapse.cause))
+        .collect();
+    let ttl = Cause::TtlLapsed { braked: false };
+    let expect = [
+        (2, lapsed, Cause::Forgotten),
+        (3, dead, Cause::Forgotten),
+        (5, live, ttl),
+        (5, short, Cause::StreamDropped),
+        (9, long, Cause::StreamDropped),
+    ];
+    for one in expect {
+        assert!(gone.contains(&one), "{one:?} in {gone:?}");
+    }
+    assert_eq!(gone.len(), expect.len(), "{gone:?}");
 }

@@ -103,6 +103,7 @@ impl Writer {
             let next = book.leases.next_wake().unwrap_or(now.plus(TICK));
             (commits, Duration::from_micros(next.micros_since(now)).min(TICK))
         });
+        self.shared.book.lock().leases.settle();
         self.shared.view.publish(&commits);
         for answer in answers {
             answer.send();
