@@ -2,7 +2,7 @@
 //! addresses, and every bound was checked. `cli/settings/` makes one from flags,
 //! `LEASEHOLD_*` variables and the TOML file, in that precedence.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 
@@ -21,6 +21,53 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// How many bytes of history are kept for watchers that resume.
     pub history_bytes: usize,
+}
+
+/// What holds the registrations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// Which store.
+    pub kind: StoreKind,
+    /// The directory of the embedded store; none is the platform's folder for state.
+    pub data_dir: Option<PathBuf>,
+    /// When a change counts as written.
+    pub durability: Durability,
+    /// Whether to go on without acknowledged changes that the store has lost.
+    pub accept_loss: bool,
+}
+
+/// What holds the registrations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StoreKind {
+    /// A file in a directory of its own.
+    #[default]
+    Embedded,
+    /// Memory: a restart begins with nothing.
+    Memory,
+}
+
+/// When a change counts as written, so that it is acknowledged and shown to watchers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// When it is synced: nothing acknowledged is ever lost.
+    #[default]
+    Sync,
+    /// When it is decided; it is synced within a second. A crash loses that second.
+    Os,
+    /// When it is decided; it is synced when the server stops in order. A crash loses all
+    /// since the start.
+    None,
+}
+
+impl Durability {
+    /// Its name in settings and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Os => "os",
+            Self::None => "none",
+        }
+    }
 }
 
 /// How leases behave.

@@ -4,7 +4,7 @@
 //! The modules are layers; an arrow is "uses", and nothing points up:
 //!
 //! ```text
-//! cli → server → {api, gateway, transport} → engine → {catalog, lease} → types
+//! cli → server → {api, gateway, transport} → engine → {lease, store} → catalog → types
 //! beside them: call, config, metrics (counts the catalog's changes), proto, telemetry
 //! ```
 //!
@@ -22,6 +22,7 @@ pub mod lease;
 pub mod metrics;
 pub mod proto;
 pub mod server;
+pub mod store;
 pub mod telemetry;
 pub mod transport;
 pub mod types;

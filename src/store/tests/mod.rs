@@ -1,0 +1,12 @@
+//! The store's tests.
+
+mod backup;
+mod contents;
+mod crash;
+mod damage;
+mod directory;
+mod faults;
+mod memory;
+mod roundtrip;
+mod rules;
+mod sample;
