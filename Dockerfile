@@ -8,11 +8,11 @@ WORKDIR /src
 
 # The dependencies in a layer of their own, built against an empty crate: a change in src/ does not
 # build them again. The empty crate's own artifacts go, for cargo compares times of change, and the
-# real sources may be older than they are. The benchmarks stay empty: Cargo.toml names them.
+# real sources may be older than they are. Benchmarks and a test stay empty: Cargo.toml names them.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir src benches \
+RUN mkdir -p src benches tests/engine \
     && echo 'fn main() {}' | tee build.rs > src/main.rs \
-    && touch src/lib.rs benches/gateway.rs benches/json_register.rs \
+    && touch src/lib.rs benches/gateway.rs benches/json_register.rs tests/engine/main.rs \
     && cargo build --release --locked \
     && cargo clean --release --package leasehold
 
@@ -41,7 +41,7 @@ USER 10001:10001
 WORKDIR /var/lib/leasehold
 VOLUME /var/lib/leasehold
 # Loopback in a container reaches nobody.
-ENV LEASEHOLD_LISTEN=0.0.0.0:9000
+ENV LEASEHOLD_LISTEN=0.0.0.0:9000 LEASEHOLD_DATA_DIR=/var/lib/leasehold
 EXPOSE 9000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=5s --start-period=10s --retries=3 CMD ["leasehold", "healthcheck"]

@@ -17,11 +17,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
     let out = PathBuf::from(env::var("OUT_DIR")?);
 
-    let files = ["leasehold/v1/registry.proto", "google/rpc/error_details.proto"];
+    let files = ["leasehold/v1/registry.proto", "leasehold/v1/admin.proto", "google/rpc/error_details.proto"];
     tonic_prost_build::configure()
         .extern_path(".google.rpc", "::tonic_types::pb")
         .extern_path(".leasehold.v1.BatchRegisterRequest", "crate::proto::BatchRegisterRequest")
         .btree_map(".")
+        .bytes(".leasehold.v1.StoredRegistration")
         .codec_path("crate::proto::codec::Codec")
         .compile_fds(compile(&files, &out.join("leasehold_descriptor.bin"))?)?;
 

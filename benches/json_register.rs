@@ -55,6 +55,8 @@ async fn compare() -> Result<()> {
         "serve",
         "--listen",
         "127.0.0.1:0",
+        "--store",
+        "memory",
     ]))?;
     println!("{in_flight} in flight, one a connection; rounds of {seconds} s, {rounds} of each in turn");
     let unique = Arc::new(AtomicU64::new(0));

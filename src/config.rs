@@ -11,6 +11,8 @@ use ipnet::IpNet;
 pub struct Config {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// What holds the registrations.
+    pub store: StoreConfig,
     /// How leases behave.
     pub leases: LeaseConfig,
     /// How the registry is seen from outside.
@@ -138,6 +140,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 9000)),
+            store: StoreConfig::default(),
             leases: LeaseConfig::default(),
             http: HttpConfig::default(),
             limits: ConnectionLimits::default(),

@@ -1,11 +1,16 @@
 //! What is counted, for Prometheus. Labels are bounded: kinds and reasons, never names.
 
-use std::sync::atomic::AtomicU64;
+use std::{sync::atomic::AtomicU64, time::Instant};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
-    registry::Registry,
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
 };
 
 use crate::catalog::Change;
@@ -25,6 +30,9 @@ pub struct Metrics {
     pub watchers: Gauge,
     /// Open `KeepAlive` streams.
     pub keepalive_streams: Gauge,
+    /// 1 while the store does not write.
+    pub store_failing: Gauge,
+    store_commits: Histogram,
     instances: Gauge,
     revision: Gauge<u64, AtomicU64>,
 }
@@ -44,16 +52,36 @@ impl Default for Metrics {
             stalls: Counter::default(),
             watchers: Gauge::default(),
             keepalive_streams: Gauge::default(),
+            store_failing: Gauge::default(),
+            // From a disk with a cache of its own to one that is in trouble.
+            store_commits: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
             instances: Gauge::default(),
             revision: Gauge::default(),
         };
-        let Self { registry, changes, braked, stalls, watchers, keepalive_streams, instances, revision } =
-            &mut metrics;
+        let Self {
+            registry,
+            changes,
+            braked,
+            stalls,
+            watchers,
+            keepalive_streams,
+            store_failing,
+            store_commits,
+            instances,
+            revision,
+        } = &mut metrics;
         registry.register("changes", "Changes committed, by kind and reason", changes.clone());
         registry.register("braked_expiries", "Expiries the brake had held back", braked.clone());
         registry.register("stalls", "Stalls of this process that were noticed", stalls.clone());
         registry.register("watchers", "Open Watch streams", watchers.clone());
         registry.register("keepalive_streams", "Open KeepAlive streams", keepalive_streams.clone());
+        registry.register("store_failing", "1 while the store takes no changes", store_failing.clone());
+        registry.register_with_unit(
+            "store_commit",
+            "How long it took until a batch of changes counted as written",
+            Unit::Seconds,
+            store_commits.clone(),
+        );
         registry.register("instances", "Instances listed, suspect ones included", instances.clone());
         registry.register("revision", "The last revision committed", revision.clone());
         metrics
@@ -70,6 +98,11 @@ impl Metrics {
         }
     }
 
+    /// Measures a commit of the store until it is dropped.
+    pub fn store_commit(&self) -> impl Drop + use<> {
+        Timer(Instant::now(), self.store_commits.clone())
+    }
+
     /// All metrics as text, with what the catalog says now.
     pub fn render(&self, instances: usize, revision: u64) -> String {
         self.instances.set(i64::try_from(instances).unwrap_or(i64::MAX));
@@ -78,6 +111,14 @@ impl Metrics {
         // Writing into a String does not fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+}
+
+struct Timer(Instant, Histogram);
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.1.observe(self.0.elapsed().as_secs_f64());
     }
 }
 

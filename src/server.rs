@@ -1,135 +1,226 @@
-//! The whole server, put together: engine, service, JSON door and health on one port.
+//! The whole server, put together: engine, service, JSON door and health on one port. It
+//! is opened first, which reads what the store holds, and run then.
 
 mod document;
+mod status;
 
 use std::{
     future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
-use http_body_util::Full;
-use tokio::net::TcpListener;
+use http::{HeaderName, Method, Request};
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, body::Body};
-use tracing::info;
+use tonic::body::Body;
+use tracing::{info, warn};
 
 use crate::{
     api::{MAX_MESSAGE, Registry},
     call::Caller,
-    config::Config,
-    engine::{Engine, embedded::Embedded},
+    config::{Config, StoreKind},
+    engine::{Engine, Health, embedded::Embedded},
     gateway::{self, EventStreams, Gateway, JsonOptions, Options, RemoteAddr},
-    metrics::{self, Metrics},
+    metrics::Metrics,
     proto::{FILE_DESCRIPTOR_SET, SERVICE_NAME},
+    store::{self, Condition, StoreError},
     transport::{Front, HostRule, Proxies, Server},
 };
+use status::Status;
 
-/// Why a server did not start.
+/// The store has so long to be closed, or as long as the drain had.
+const CLOSE_AT_LEAST: Duration = Duration::from_secs(5);
+
+/// Why a server did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The platform names no folder for state.
+    #[error("this user has no home directory to keep registrations in; name a directory with --data-dir")]
+    NoDataDir,
     /// The listener has no address.
-    #[error("the listener's address cannot be read")]
-    Listener(#[source] std::io::Error),
+    #[error("the listener's address cannot be read: {0}")]
+    Listener(std::io::Error),
     /// The embedded descriptors do not make a reflection service.
-    #[error("reflection cannot be built")]
-    Reflection(#[source] tonic_reflection::server::Error),
+    #[error("reflection cannot be built: {0}")]
+    Reflection(tonic_reflection::server::Error),
     /// The embedded descriptors do not make a JSON door.
-    #[error("the JSON paths cannot be built")]
-    Gateway(#[source] gateway::BuildError),
+    #[error("the JSON paths cannot be built: {0}")]
+    Gateway(gateway::BuildError),
+    /// Reading the store ended unexpectedly.
+    #[error("the store could not be read: {0}")]
+    Opening(tokio::task::JoinError),
+    /// The engine did not end well.
+    #[error("the store was not closed in order: {0}")]
+    Close(Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Serves until `shutdown` resolves, then drains: nothing expires any more, health says
-/// `NOT_SERVING`, streams are told when to come back, connections end.
-pub async fn run(
+/// A server that has read what it remembers, and does not listen yet.
+pub struct Opened {
     config: Config,
-    listener: TcpListener,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), Error> {
-    let listen = listener.local_addr().map_err(Error::Listener)?;
+    engine: Arc<dyn Engine>,
+    metrics: Arc<Metrics>,
+    data_dir: Option<PathBuf>,
+}
+
+/// Opens the store and starts the engine, on the current tokio runtime.
+pub async fn open(config: Config) -> Result<Opened, Error> {
     let metrics = Arc::new(Metrics::default());
-    let engine: Arc<dyn Engine> = {
-        let metrics = Arc::clone(&metrics);
-        Arc::new(Embedded::start(&config.leases, config.history_bytes, metrics))
+    if config.store.kind == StoreKind::Memory {
+        let engine = Embedded::in_memory(&config.leases, config.history_bytes, Arc::clone(&metrics));
+        return Ok(Opened { config, engine: Arc::new(engine), metrics, data_dir: None });
+    }
+    let dir = config.store.data_dir.clone().or_else(store::default_dir).ok_or(Error::NoDataDir)?;
+    let (engine, condition) = {
+        let (config, dir, metrics) = (config.clone(), dir.clone(), Arc::clone(&metrics));
+        let open = move || Embedded::open(&dir, &config.store, &config.leases, config.history_bytes, metrics);
+        // Reading and verifying takes as long as the disk does.
+        tokio::task::spawn_blocking(open).await.map_err(Error::Opening)??
     };
+    say_condition(&condition, &dir, &engine);
+    Ok(Opened { config, engine: Arc::new(engine), metrics, data_dir: Some(dir) })
+}
 
-    let (mut reporter, health) = tonic_health::server::health_reporter();
-    reporter.set_service_status(SERVICE_NAME, tonic_health::ServingStatus::Serving).await;
-    let routes =
-        Registry::new(Arc::clone(&engine), config.http.clone(), &config.leases, Arc::clone(&metrics))
-            .routes(health)
-            .map_err(Error::Reflection)?;
-    let options = Options {
-        prefix: config.http.prefix.clone(),
-        max_body: MAX_MESSAGE,
-        json: JsonOptions { exact_numbers: true, ..JsonOptions::default() },
-        header_allow_list: ["x-service-key", "x-request-id", "traceparent"]
-            .map(HeaderName::from_static)
-            .into(),
-        healthz: Some("/healthz".to_owned()),
-        event_streams: Some(EventStreams { id_field: "resume_token".to_owned() }),
-        explain_bad_text: true,
-        hint,
-        ..Options::default()
+fn say_condition(condition: &Condition, dir: &Path, engine: &Embedded) {
+    let dir = dir.display();
+    let (instances, revision, epoch) = {
+        let catalog = engine.view().read();
+        (catalog.len(), catalog.revision().0, format!("{:016x}", catalog.epoch().0))
     };
-    let gateway = Gateway::new(FILE_DESCRIPTOR_SET, &[SERVICE_NAME], routes.clone(), options)
-        .map_err(Error::Gateway)?;
-    let document = gateway.openapi(&[SERVICE_NAME], &document::about()).map_err(Error::Gateway)?;
-    let status = Status {
-        serving: Arc::new(AtomicBool::new(true)),
-        engine: Arc::clone(&engine),
-        metrics,
-        document: document.into(),
-    };
+    match condition {
+        Condition::Created => info!(%dir, "a new registry"),
+        Condition::Clean => info!(%dir, instances, revision, epoch, "the registry as it was left"),
+        Condition::Unclean => {
+            info!(%dir, instances, revision, epoch, "the last server was not stopped in order");
+        }
+        Condition::SyncFailed => {
+            warn!(%dir, instances, revision, epoch, "a sync of the last server failed; the file was written anew");
+        }
+        Condition::Lost(missing) => {
+            warn!(%dir, instances, revision, missing, epoch, "acknowledged changes are missing; a new epoch begins");
+        }
+        Condition::Copy => {
+            warn!(%dir, instances, revision, epoch, "this is a copy of a registry; a new epoch begins");
+        }
+    }
+}
 
-    let json = {
-        let status = status.clone();
-        move |mut request: Request<Body>| {
-            let (gateway, status) = (gateway.clone(), status.clone());
-            async move {
-                if let Some(peer) = request.extensions().get::<Caller>().map(|caller| caller.peer) {
-                    request.extensions_mut().insert(RemoteAddr(peer));
-                }
-                match status.answer(&request) {
-                    Some(answer) => answer,
-                    None => gateway.handle(request).await,
+impl Opened {
+    /// Where registrations are kept, unless in memory.
+    pub fn data_dir(&self) -> Option<&Path> {
+        self.data_dir.as_deref()
+    }
+
+    /// Serves until `shutdown` resolves, then drains: nothing expires any more, health says
+    /// `NOT_SERVING`, streams are told when to come back, connections end, the store is closed.
+    pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+        let engine = Arc::clone(&self.engine);
+        let patience = self.config.drain_timeout.max(CLOSE_AT_LEAST);
+        let served = self.serve(listener, shutdown).await;
+        let closed = tokio::time::timeout(patience, engine.close()).await;
+        closed.unwrap_or_else(|_| Err("the disk does not answer".into())).map_err(Error::Close)?;
+        info!("stopped");
+        served
+    }
+
+    async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+        let Self { config, engine, metrics, .. } = self;
+        let listen = listener.local_addr().map_err(Error::Listener)?;
+        let (mut reporter, health) = tonic_health::server::health_reporter();
+        reporter.set_service_status(SERVICE_NAME, tonic_health::ServingStatus::Serving).await;
+        let routes =
+            Registry::new(Arc::clone(&engine), config.http.clone(), &config.leases, Arc::clone(&metrics))
+                .routes(health)
+                .map_err(Error::Reflection)?;
+        let options = Options {
+            prefix: config.http.prefix.clone(),
+            max_body: MAX_MESSAGE,
+            json: JsonOptions { exact_numbers: true, ..JsonOptions::default() },
+            header_allow_list: ["x-service-key", "x-request-id", "traceparent"]
+                .map(HeaderName::from_static)
+                .into(),
+            healthz: Some("/healthz".to_owned()),
+            event_streams: Some(EventStreams { id_field: "resume_token".to_owned() }),
+            explain_bad_text: true,
+            hint,
+            ..Options::default()
+        };
+        let gateway = Gateway::new(FILE_DESCRIPTOR_SET, &[SERVICE_NAME], routes.clone(), options)
+            .map_err(Error::Gateway)?;
+        let document = gateway.openapi(&[SERVICE_NAME], &document::about()).map_err(Error::Gateway)?;
+        let status = Status::new(Arc::clone(&engine), metrics, document.into());
+
+        let json = {
+            let status = status.clone();
+            move |mut request: Request<Body>| {
+                let (gateway, status) = (gateway.clone(), status.clone());
+                async move {
+                    if let Some(peer) = request.extensions().get::<Caller>().map(|caller| caller.peer) {
+                        request.extensions_mut().insert(RemoteAddr(peer));
+                    }
+                    match status.answer(&request) {
+                        Some(answer) => answer,
+                        None => gateway.handle(request).await,
+                    }
                 }
             }
+        };
+        let proxies = Proxies::new(config.http.trusted_proxies.clone());
+        let front = Front::new(routes, json, HostRule::new(listen, &config.http), proxies);
+        let stop = CancellationToken::new();
+        let server = Server::new(listener, config.limits, config.drain_timeout).run(front, stop.clone());
+        let drain = async {
+            tokio::select! {
+                () = shutdown => {}
+                () = follow(engine.health(), reporter.clone()) => {}
+            }
+            info!("draining: nothing expires any more");
+            engine.freeze();
+            status.drain();
+            for name in ["", SERVICE_NAME] {
+                reporter.set_service_status(name, tonic_health::ServingStatus::NotServing).await;
+            }
+            stop.cancel();
+            // Those who watch our health have heard by then; their streams end with the names,
+            // which stay known to those who ask once more.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            for name in ["", SERVICE_NAME] {
+                reporter.clear_service_status(name).await;
+                reporter.set_service_status(name, tonic_health::ServingStatus::NotServing).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            _ = server => {}
+            () = drain => {}
         }
-    };
-    let proxies = Proxies::new(config.http.trusted_proxies.clone());
-    let front = Front::new(routes, json, HostRule::new(listen, &config.http), proxies);
-    let stop = CancellationToken::new();
-    let server = Server::new(listener, config.limits, config.drain_timeout).run(front, stop.clone());
-    let drain = async {
-        shutdown.await;
-        info!("draining: nothing expires any more");
-        engine.freeze();
-        status.serving.store(false, Ordering::Release);
-        for name in ["", SERVICE_NAME] {
-            reporter.set_service_status(name, tonic_health::ServingStatus::NotServing).await;
-        }
-        stop.cancel();
-        // Those who watch our health have heard by then; their streams end with the names,
-        // which stay known to those who ask once more.
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        for name in ["", SERVICE_NAME] {
-            reporter.clear_service_status(name).await;
-            reporter.set_service_status(name, tonic_health::ServingStatus::NotServing).await;
-        }
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        _ = server => {}
-        () = drain => {}
+        Ok(())
     }
-    info!("stopped");
-    Ok(())
+}
+
+/// Has gRPC's health say what the engine's is, as long as there is an engine.
+async fn follow(mut health: watch::Receiver<Health>, reporter: tonic_health::server::HealthReporter) {
+    let mut said = tonic_health::ServingStatus::Serving;
+    loop {
+        let status = match &*health.borrow_and_update() {
+            Health::Serving => tonic_health::ServingStatus::Serving,
+            Health::Failing(_) => tonic_health::ServingStatus::NotServing,
+        };
+        // Who watches is told of changes only.
+        if status != said {
+            said = status;
+            for name in ["", SERVICE_NAME] {
+                reporter.set_service_status(name, status).await;
+            }
+        }
+        if health.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
 }
 
 /// What a shell or compose makes of an unquoted `…/services/$register`.
@@ -140,69 +231,4 @@ fn hint(method: &Method, path: &str) -> Option<String> {
         tracing::warn!(path, "{text}");
         text.to_owned()
     })
-}
-
-/// The paths that tell how the server fares, for those who do not speak gRPC.
-#[derive(Clone)]
-struct Status {
-    serving: Arc<AtomicBool>,
-    engine: Arc<dyn Engine>,
-    metrics: Arc<Metrics>,
-    /// The OpenAPI document, made once.
-    document: Bytes,
-}
-
-impl Status {
-    /// The answer, if the request is for one of these paths.
-    fn answer(&self, request: &Request<Body>) -> Option<Response<Body>> {
-        let is_get = request.method() == Method::GET;
-        match request.uri().path() {
-            // What a HEAD would have as a body, hyper leaves out.
-            "/health" if is_get || request.method() == Method::HEAD => Some(self.health()),
-            "/metrics" if is_get => Some(self.metrics()),
-            document::PATH if is_get => {
-                Some(respond_with(StatusCode::OK, "application/json", self.document.clone()))
-            }
-            "/health" | "/metrics" | document::PATH => {
-                Some(gateway::error_response(Code::Unimplemented, "Method Not Allowed"))
-            }
-            _ => None,
-        }
-    }
-
-    fn health(&self) -> Response<Body> {
-        let serving = self.serving.load(Ordering::Acquire);
-        let (instances, revision) = self.counts();
-        let body = serde_json::json!({
-            "status": if serving { "healthy" } else { "draining" },
-            "version": env!("CARGO_PKG_VERSION"),
-            "instances": instances,
-            "revision": revision.to_string(),
-        });
-        let status = if serving { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        respond(status, body.to_string())
-    }
-
-    /// How many instances there are, at which revision.
-    fn counts(&self) -> (usize, u64) {
-        let catalog = self.engine.view().read();
-        (catalog.len(), catalog.revision().0)
-    }
-
-    fn metrics(&self) -> Response<Body> {
-        let (instances, revision) = self.counts();
-        let text = self.metrics.render(instances, revision);
-        respond_with(StatusCode::OK, metrics::CONTENT_TYPE, text)
-    }
-}
-
-fn respond(status: StatusCode, body: String) -> Response<Body> {
-    respond_with(status, "application/json", body)
-}
-
-fn respond_with(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
-    let mut response = Response::new(Body::new(Full::new(body.into())));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
 }

@@ -17,12 +17,13 @@ use serde_json::Value;
 /// How long anything that must happen may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The binary in an environment without settings.
+/// The binary in an environment without settings, but that a server keeps nothing on this disk.
 fn leasehold(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_leasehold"));
     for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LEASEHOLD_")) {
         command.env_remove(name);
     }
+    command.env("LEASEHOLD_STORE", "memory");
     command.args(arguments).stdin(Stdio::null());
     command
 }
@@ -138,7 +139,11 @@ fn next_with(lines: &Receiver<String>, pieces: &[&str]) -> String {
 /// A server on a port of its own.
 fn serve(arguments: &[&str]) -> (Running, String) {
     let server = Running::start(&[&["serve", "--listen", "127.0.0.1:0"], arguments].concat());
-    let url = server.line().strip_prefix("listening on ").expect("where it listens").to_owned();
+    let url = server
+        .line_with(&["listening on"])
+        .strip_prefix("listening on ")
+        .expect("where it listens")
+        .to_owned();
     assert!(url.starts_with("http://127.0.0.1:"), "{url}");
     (server, url)
 }
@@ -212,7 +217,7 @@ fn bad_usage_is_2() {
     check(&["serve", "--colour"], 2, "--colour");
     check(&["serve", "--listen", "here"], 2, "--listen: \"here\"");
     check(&["serve", "--min-ttl", "0s"], 2, "1s to 24h");
-    check(&["serve", "--store", "etcd://a"], 2, "allowed: memory");
+    check(&["serve", "--store", "etcd://a"], 2, "allowed: embedded or memory");
     check(&["serve", "--lease-token", "secret"], 2, "--lease-token");
     check(&["get"], 2, "ID|NAME");
     check(&["ls", "--label", "x"], 2, "KEY=VALUE");
@@ -431,7 +436,8 @@ fn a_server_that_stops_is_waited_for_and_registered_with_again() {
 fn the_environment_that_starts_a_server_finds_it() {
     let file = File::new("server.toml", "listen = \"127.0.0.1:0\"\n");
     let server = Running::start(&["serve", "--config", file.path()]);
-    let address = server.line().strip_prefix("listening on http://").unwrap().to_owned();
+    let address =
+        server.line_with(&["listening on"]).strip_prefix("listening on http://").unwrap().to_owned();
     let found = File::new("found.toml", &format!("listen = \"{address}\"\n"));
     let output = run(&["healthcheck", "--config", found.path()]);
     assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(0), "healthy\n"));

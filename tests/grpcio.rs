@@ -5,81 +5,21 @@
 
 mod support;
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-    sync::OnceLock,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use leasehold::proto::{
     RegisterRequest,
     event::{Reason, Type as Kind},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use support::{
-    SOON, Server, installed,
-    process::Process,
-    python, replica,
+    SOON, Server,
+    grpcio::Client,
+    replica,
     watch::{Watch, instance, list, listed_ids, what},
 };
 
 const DROPPED: (Kind, Reason) = (Kind::Expired, Reason::StreamDropped);
-
-/// Where the generated stubs are; made once per run of this binary.
-fn stubs() -> &'static Path {
-    static STUBS: OnceLock<PathBuf> = OnceLock::new();
-    STUBS.get_or_init(|| {
-        let proto = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto");
-        let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("grpcio-stubs");
-        std::fs::create_dir_all(&out).unwrap();
-        let status = Command::new(installed("LEASEHOLD_TEST_PYTHON"))
-            .args(["-m", "grpc_tools.protoc"])
-            .arg(format!("-I{}", proto.display()))
-            .arg(format!("--python_out={}", out.display()))
-            .arg(format!("--grpc_python_out={}", out.display()))
-            .args(["google/api/http.proto", "google/api/annotations.proto", "google/rpc/status.proto"])
-            .arg("leasehold/v1/registry.proto")
-            .status()
-            .unwrap();
-        assert!(status.success(), "grpcio-tools compiles proto/");
-        out
-    })
-}
-
-/// A Python process with a channel to the server.
-struct Client(Process);
-
-impl Client {
-    fn start(server: &Server) -> Self {
-        let stubs = stubs().to_str().unwrap();
-        let mut process = Process::spawn(python("keepalive_client.py", &[stubs, &server.addr.to_string()]));
-        assert_eq!(process.next_line("the client's start", SOON * 3), r#"{"ready": true}"#);
-        Self(process)
-    }
-
-    fn tell(&mut self, command: &str) {
-        self.0.write_line(command);
-    }
-
-    /// What the client prints next.
-    fn heard(&mut self) -> Value {
-        serde_json::from_str(&self.0.next_line("an answer", SOON)).unwrap()
-    }
-
-    fn ask(&mut self, command: &str) -> Value {
-        self.tell(command);
-        self.heard()
-    }
-
-    /// Opens a stream and attaches these ids to it.
-    fn attach(&mut self, ids: &[&str]) {
-        assert_eq!(self.ask("open"), json!({"opened": true}));
-        let answer = self.ask(&format!("beat {}", ids.join(" ")));
-        assert_eq!(answer["answer"].get("lost"), None, "{answer}");
-        assert!(answer["answer"]["ttl_seconds"].as_u64().unwrap() > 0, "{answer}");
-    }
-}
 
 /// A server with one registration, watched from before it, and a client it is attached to.
 async fn attached(flags: &[&str], request: RegisterRequest) -> (Server, Watch, String, Client) {

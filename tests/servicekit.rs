@@ -14,8 +14,8 @@ use leasehold::proto::{
 use serde_json::json;
 use support::{
     SOON, Server,
-    process::Process,
-    python, wait_for,
+    servicekit::App,
+    wait_for,
     watch::{Watch, instance, listed_ids, what},
 };
 
@@ -23,70 +23,28 @@ use support::{
 const TTL: Duration = Duration::from_secs(3);
 /// Beyond what the contract promises, for a machine that is not idle.
 const SLACK: Duration = Duration::from_millis(1250);
-/// Python and its imports take their time.
-const START: Duration = Duration::from_mins(1);
 
 fn server() -> Server {
     Server::start(&["--default-ttl", "3s"])
 }
 
-/// A running app.
-struct App {
-    process: Process,
-    port: u16,
-    /// When its own code began to run; Python and its imports took their time before.
-    started: Instant,
-}
-
-impl App {
-    /// Starts it on this port (0: a free one), pinging every second.
-    fn start(server: &Server, id: &str, port: u16) -> Self {
-        let mut command = python("servicekit_app.py", &[id, "Climate Data", &port.to_string(), "1"]);
-        command.env("SERVICEKIT_ORCHESTRATOR_URL", format!("{}/services/$register", server.url()));
-        command.env_remove("SERVICEKIT_REGISTRATION_KEY");
-        let mut process = Process::spawn(command);
-        let port = process
-            .expect_line("the app's port", START, |line| line.strip_prefix("port ")?.trim().parse().ok());
-        Self { process, port, started: Instant::now() }
-    }
-
-    /// Starts it and waits for the event of its registration.
-    async fn registered(server: &Server, watch: &mut Watch, id: &str, port: u16) -> (Self, Event) {
-        let app = Self::start(server, id, port);
-        let url = app.url();
-        let listed = wait_for("the app in GET /services", Duration::from_secs(2), || {
-            let listed = server.get("/services").json();
-            let found = listed["services"].as_array().unwrap().iter().find(|found| found["url"] == url);
-            found.cloned()
-        });
-        let after = app.started.elapsed();
-        assert!(after <= Duration::from_secs(2), "listed {after:?} after its start");
-        assert_eq!(listed["service"], id);
-        assert_eq!(listed["info"]["display_name"], "Climate Data");
-        let event = watch.until("its registration", SOON, |event| instance(event).url == url).await;
-        assert_eq!(what(&event), (Kind::Registered, Reason::New));
-        assert_eq!(listed["id"], instance(&event).id);
-        (app, event)
-    }
-
-    fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
-    }
-
-    /// `SIGTERM`, and what it logged up to its end.
-    fn stop(&mut self) -> String {
-        self.process.signal("TERM");
-        self.process.wait_exit(START);
-        self.process.stdout()
-    }
-
-    /// Waits for a ping of this app to be answered.
-    fn pinged(&mut self) {
-        self.process.expect_line("a ping that succeeds", SOON, |line| {
-            assert!(!line.contains("keepalive.ping_failed"), "{line}");
-            line.contains("keepalive.ping_success").then_some(())
-        });
-    }
+/// Starts an app and waits for the event of its registration.
+async fn registered(server: &Server, watch: &mut Watch, id: &str, port: u16) -> (App, Event) {
+    let app = App::start(server, id, port);
+    let url = app.url();
+    let listed = wait_for("the app in GET /services", Duration::from_secs(2), || {
+        let listed = server.get("/services").json();
+        let found = listed["services"].as_array().unwrap().iter().find(|found| found["url"] == url);
+        found.cloned()
+    });
+    let after = app.started.elapsed();
+    assert!(after <= Duration::from_secs(2), "listed {after:?} after its start");
+    assert_eq!(listed["service"], id);
+    assert_eq!(listed["info"]["display_name"], "Climate Data");
+    let event = watch.until("its registration", SOON, |event| instance(event).url == url).await;
+    assert_eq!(what(&event), (Kind::Registered, Reason::New));
+    assert_eq!(listed["id"], instance(&event).id);
+    (app, event)
 }
 
 async fn ended(watch: &mut Watch, id: &str) -> Event {
@@ -101,7 +59,7 @@ fn is_there(event: &Event) -> bool {
 async fn an_app_lives_past_three_ttls_and_deregisters_when_stopped() {
     let server = server();
     let mut watch = Watch::everything(&server).await;
-    let (mut app, event) = App::registered(&server, &mut watch, "climate-data", 0).await;
+    let (mut app, event) = registered(&server, &mut watch, "climate-data", 0).await;
     let id = instance(&event).id.clone();
 
     // The passing of time is what is tested.
@@ -126,7 +84,7 @@ async fn an_app_lives_past_three_ttls_and_deregisters_when_stopped() {
 async fn a_killed_app_is_gone_by_its_ttl() {
     let server = server();
     let mut watch = Watch::everything(&server).await;
-    let (mut app, event) = App::registered(&server, &mut watch, "killed", 0).await;
+    let (mut app, event) = registered(&server, &mut watch, "killed", 0).await;
     app.pinged();
     app.process.kill();
     let killed = Instant::now();
@@ -143,8 +101,8 @@ async fn a_killed_app_is_gone_by_its_ttl() {
 async fn stopping_one_of_two_replicas_leaves_the_other() {
     let server = server();
     let mut watch = Watch::everything(&server).await;
-    let (mut first, first_event) = App::registered(&server, &mut watch, "twin", 0).await;
-    let (mut second, second_event) = App::registered(&server, &mut watch, "twin", 0).await;
+    let (mut first, first_event) = registered(&server, &mut watch, "twin", 0).await;
+    let (mut second, second_event) = registered(&server, &mut watch, "twin", 0).await;
     let (first_id, second_id) = (instance(&first_event).id.clone(), instance(&second_event).id.clone());
     assert_ne!(first_id, second_id);
     assert_eq!(server.get("/services?service=twin").json()["count"], 2);
@@ -166,7 +124,7 @@ async fn an_app_restarted_at_its_url_deregisters_each_time() {
     let mut port = 0;
     let mut former = Vec::new();
     for round in 0..3 {
-        let (mut app, event) = App::registered(&server, &mut watch, "phoenix", port).await;
+        let (mut app, event) = registered(&server, &mut watch, "phoenix", port).await;
         port = app.port;
         let id = instance(&event).id.clone();
         assert!(!former.contains(&id), "an id is never used again");

@@ -242,7 +242,12 @@ fn as_named(texts: &[String], losses: impl Iterator<Item = (LeaseId, Reason)>) -
 fn why(refusal: &Refusal) -> Reason {
     match refusal {
         Refusal::WrongToken(_) | Refusal::TokenRequired(_) => Reason::PermissionDenied,
-        Refusal::NotFound(_) | Refusal::Ambiguous { .. } | Refusal::Closed => Reason::NotFound,
+        Refusal::NotFound(_)
+        | Refusal::Ambiguous { .. }
+        // These are never about one id of a message.
+        | Refusal::Closed
+        | Refusal::KeepsNothing
+        | Refusal::Unavailable(_) => Reason::NotFound,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The gRPC service: thin functions between the wire and an engine. What the wire types
 //! mean inside is said in `convert.rs` alone.
 
+mod admin;
 mod convert;
 mod keepalive;
 mod list;
@@ -18,7 +19,7 @@ use crate::{
     config::{HttpConfig, LeaseConfig},
     engine::Engine,
     metrics::Metrics,
-    proto::{FILE_DESCRIPTOR_SET, registry_server::RegistryServer},
+    proto::{FILE_DESCRIPTOR_SET, admin_server::AdminServer, registry_server::RegistryServer},
 };
 
 /// The largest message taken, in bytes.
@@ -45,7 +46,8 @@ impl Registry {
         Self { engine, http: Arc::new(http), require_lease_token, metrics }
     }
 
-    /// This service with health and both versions of reflection, ready to be called.
+    /// This service with the one for those who run it, health and both versions of reflection,
+    /// ready to be called.
     pub fn routes(
         self,
         health: HealthServer<impl Health>,
@@ -57,6 +59,7 @@ impl Registry {
         };
         let mut routes = Routes::builder();
         routes
+            .add_service(AdminServer::new(admin::Admin::new(Arc::clone(&self.engine))))
             .add_service(RegistryServer::new(self).max_decoding_message_size(MAX_MESSAGE))
             .add_service(health)
             .add_service(reflection().build_v1()?)

@@ -11,8 +11,8 @@ impl From<Refusal> for Status {
         let code = match &refusal {
             Refusal::NotFound(_) => Code::NotFound,
             Refusal::WrongToken(_) | Refusal::TokenRequired(_) => Code::PermissionDenied,
-            Refusal::Ambiguous { .. } => Code::FailedPrecondition,
-            Refusal::Closed => Code::Unavailable,
+            Refusal::Ambiguous { .. } | Refusal::KeepsNothing => Code::FailedPrecondition,
+            Refusal::Closed | Refusal::Unavailable(_) => Code::Unavailable,
         };
         Self::new(code, refusal.to_string())
     }

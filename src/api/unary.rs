@@ -227,7 +227,7 @@ impl Registry {
 
 /// Who calls. The server always says; without one, as in tests of the service alone, it
 /// is this machine.
-fn caller(extensions: &Extensions) -> Caller {
+pub(super) fn caller(extensions: &Extensions) -> Caller {
     extensions.get::<Caller>().cloned().unwrap_or_else(|| Caller {
         peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         proxied: false,

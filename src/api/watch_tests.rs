@@ -43,7 +43,7 @@ async fn register(engine: &Embedded, replicas: impl Iterator<Item = (usize, u32)
 async fn a_slow_reader_of_a_snapshot_converges_before_it_is_synced() {
     let metrics = Arc::new(Metrics::default());
     let leases = LeaseConfig::default();
-    let engine = Arc::new(Embedded::start(&leases, 4096, Arc::clone(&metrics)));
+    let engine = Arc::new(Embedded::in_memory(&leases, 4096, Arc::clone(&metrics)));
     let ids = register(&engine, (0..3000).map(|n| (n, 0))).await;
     let service = Registry::new(engine.clone(), HttpConfig::default(), &leases, metrics);
     let request = proto::WatchRequest::default();
@@ -93,7 +93,7 @@ async fn a_slow_reader_of_a_snapshot_converges_before_it_is_synced() {
 
 #[tokio::test]
 async fn a_snapshot_is_shared_while_the_history_goes_on_from_it() {
-    let engine = Embedded::start(&LeaseConfig::default(), 1 << 20, Arc::default());
+    let engine = Embedded::in_memory(&LeaseConfig::default(), 1 << 20, Arc::default());
     register(&engine, (0..10).map(|n| (n, 0))).await;
     let filter = Filter::default();
     let first = engine.view().snapshot(&filter).unwrap();

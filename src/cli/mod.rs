@@ -6,11 +6,13 @@
 use clap::{Args, Parser, Subcommand};
 
 mod backoff;
+mod backup;
 mod deregister;
 mod failure;
 mod get;
 mod healthcheck;
 mod info;
+mod inspect;
 mod keepalive;
 mod ls;
 mod output;
@@ -41,6 +43,8 @@ enum Command {
     Watch(watch::Watch),
     Deregister(deregister::Deregister),
     Healthcheck(healthcheck::Healthcheck),
+    Backup(backup::Backup),
+    Inspect(inspect::Inspect),
 }
 
 /// Which instances are meant.
@@ -66,6 +70,8 @@ impl Cli {
             Command::Watch(watch) => wait_for(watch.run()),
             Command::Deregister(deregister) => wait_for(deregister.run()),
             Command::Healthcheck(healthcheck) => wait_for(healthcheck.run()),
+            Command::Backup(backup) => wait_for(backup.run()),
+            Command::Inspect(inspect) => inspect.run(),
         }
     }
 }

@@ -12,7 +12,7 @@ use tonic::{
 };
 
 use super::failure::{Failure, root_cause};
-use crate::proto::registry_client::RegistryClient;
+use crate::proto::{admin_client::AdminClient, registry_client::RegistryClient};
 
 /// Where a server listens unless told otherwise.
 const DEFAULT_SERVER: &str = "http://127.0.0.1:9000";
@@ -38,6 +38,8 @@ pub struct Target {
 pub struct Remote {
     /// Calls on it; a clone shares the connection, which is made anew when it breaks.
     pub registry: RegistryClient<Channel>,
+    /// The same for those who run the server.
+    pub admin: AdminClient<Channel>,
     server: String,
 }
 
@@ -56,7 +58,9 @@ impl Target {
 impl Remote {
     /// Connects to `server`, a URL as [`server_url`] gives it.
     pub async fn connect(server: &str) -> Result<Self, Failure> {
-        Ok(Self { registry: RegistryClient::new(channel(server).await?), server: server.to_owned() })
+        let channel = channel(server).await?;
+        let admin = AdminClient::new(channel.clone());
+        Ok(Self { registry: RegistryClient::new(channel), admin, server: server.to_owned() })
     }
 
     /// What `status`, which a call ended with, means to the person.

@@ -1,6 +1,10 @@
 //! `leasehold serve`: settle the settings, listen, say so, and run until a signal.
 
-use std::{env, net::SocketAddr, path::PathBuf};
+use std::{
+    env,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use tokio::net::TcpListener;
@@ -10,7 +14,10 @@ use super::{
     settings::{self, Flags},
     signals,
 };
-use crate::{config::Config, server, telemetry};
+use crate::{
+    config::{Config, Durability},
+    server, telemetry,
+};
 
 /// Run a registry
 #[derive(Args, Debug)]
@@ -40,7 +47,10 @@ impl Serve {
             .enable_all()
             .build()
             .map_err(|error| Failure::other(format!("cannot start: {error}")))?;
-        runtime.block_on(listen_and_serve(settings.config))
+        let ended = runtime.block_on(listen_and_serve(settings.config));
+        // A store whose disk does not answer is not waited for.
+        runtime.shutdown_background();
+        ended
     }
 }
 
@@ -53,15 +63,30 @@ async fn listen_and_serve(config: Config) -> Result<(), Failure> {
     let address = listener
         .local_addr()
         .map_err(|error| Failure::other(format!("cannot tell the address listened on: {error}")))?;
-    announce(address)?;
-    server::run(config, listener, stop.cancelled_owned()).await.map_err(anyhow::Error::from)?;
-    Ok(())
+    let durability = config.store.durability;
+    let server = server::open(config).await.map_err(|error| Failure::other(error.to_string()))?;
+    announce(&promise(server.data_dir(), durability), address)?;
+    let ended = server.run(listener, stop.cancelled_owned()).await;
+    ended.map_err(|error| Failure::other(error.to_string()))
 }
 
-/// One line on stdout, for people and for scripts that wait for it. A registry whose stdout
-/// nobody reads is none the worse.
-fn announce(address: SocketAddr) -> Result<(), Failure> {
-    match output::line(&format!("listening on http://{address}")) {
+/// Where registrations are kept, and what a crash can lose.
+fn promise(data_dir: Option<&Path>, durability: Durability) -> String {
+    let Some(dir) = data_dir else {
+        return "keeping registrations in memory: they are gone when this server ends".to_owned();
+    };
+    let promise = match durability {
+        Durability::Sync => "durability sync: nothing acknowledged is lost",
+        Durability::Os => "durability os: a crash loses up to the last second",
+        Durability::None => "durability none: a crash loses everything since the start",
+    };
+    format!("keeping registrations in {} ({promise})", dir.display())
+}
+
+/// Two lines on stdout, for people and for scripts that wait for the last. A registry whose
+/// stdout nobody reads is none the worse.
+fn announce(promise: &str, address: SocketAddr) -> Result<(), Failure> {
+    match output::line(&format!("{promise}\nlistening on http://{address}")) {
         Err(failure) if !failure.is_closed_pipe() => return Err(failure),
         _ => {}
     }

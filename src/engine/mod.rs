@@ -6,11 +6,13 @@ pub mod clock;
 pub mod embedded;
 mod view;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{error::Error, net::IpAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 pub use crate::lease::{Beat, Loss, StreamEnd, StreamId};
+pub use crate::store::Export;
 pub use view::{SnapshotError, View};
 
 use crate::types::{Content, Instance, LeaseId, LeaseTimes, Moment, ServiceName, Target, WallTime};
@@ -70,6 +72,26 @@ pub trait Engine: Send + Sync + 'static {
 
     /// From now on nothing expires: the server is leaving.
     fn freeze(&self);
+
+    /// Whether it takes changes.
+    fn health(&self) -> watch::Receiver<Health>;
+
+    /// All registrations as they stand at the last revision, in the form that the store keeps.
+    fn export(&self) -> Result<Export, Refusal>;
+
+    /// Takes no more changes, and returns when all that were acknowledged are as safe as they
+    /// will be. An error says what may be lost.
+    async fn close(&self) -> Result<(), Box<dyn Error + Send + Sync>>;
+}
+
+/// Whether an engine takes changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It does.
+    Serving,
+    /// It does not, for this reason: nothing is registered, ended or expires. What is known
+    /// can be read, and what lives renewed.
+    Failing(Arc<str>),
 }
 
 /// A registration, checked.
@@ -173,6 +195,12 @@ pub enum Refusal {
         /// The first ten.
         ids: Vec<LeaseId>,
     },
+    /// The engine takes no changes now. It is not known whether this one will come to be.
+    #[error("the registry takes no changes now: {0}")]
+    Unavailable(Arc<str>),
+    /// The engine keeps nothing that could be backed up.
+    #[error("this server keeps its registrations in memory: there is nothing to back up")]
+    KeepsNothing,
     /// The engine takes no more commands.
     #[error("the registry is shutting down; try again, nothing was changed")]
     Closed,

@@ -10,6 +10,9 @@ Each command is answered by one line of JSON; answers of the stream come as
     detach ID…                   releases these ids from the stream
     half-close                   ends the request side
     cancel                       cancels the call
+    ride ID…                     keeps these as an application would: beats when it is asked to,
+                                 and opens another stream when one ends; prints
+                                 {"riding": true} whenever the ids are attached
     deregister ID                ends a registration by a call of its own
 """
 
@@ -17,6 +20,7 @@ import json
 import queue
 import sys
 import threading
+import time
 
 sys.path.insert(0, sys.argv[1])
 
@@ -56,6 +60,30 @@ class Stream:
             say(ended=error.code().name)
 
 
+def ride(registry, ids):
+    while True:
+        beats = queue.Queue()
+        beats.put(pb.KeepAliveRequest(ids=ids))
+        attached, pause = False, 0.1
+        try:
+            for answer in registry.KeepAlive(iter(beats.get, None), wait_for_ready=True):
+                if answer.lost:
+                    say(answer=MessageToDict(answer, preserving_proto_field_name=True))
+                if answer.HasField("retry_after"):
+                    pause = answer.retry_after.ToTimedelta().total_seconds()
+                    continue
+                if not attached:
+                    attached = True
+                    say(riding=True)
+                next_beat = answer.next_beat_in.ToTimedelta().total_seconds()
+                threading.Timer(next_beat, beats.put, [pb.KeepAliveRequest()]).start()
+        except grpc.RpcError:
+            pass
+        # Ends the request side's thread.
+        beats.put(None)
+        time.sleep(pause)
+
+
 def main():
     registry = registry_pb2_grpc.RegistryStub(grpc.insecure_channel(sys.argv[2]))
     stream = None
@@ -77,6 +105,8 @@ def main():
             stream.half_close()
         elif command == "cancel":
             stream.call.cancel()
+        elif command == "ride":
+            threading.Thread(target=ride, args=(registry, words), daemon=True).start()
         elif command == "deregister":
             answer = registry.Deregister(pb.DeregisterRequest(id=words[0]), timeout=10)
             say(status=answer.status)

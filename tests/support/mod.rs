@@ -1,18 +1,23 @@
 //! What the end-to-end tests share: the real binary as a child process, the clients that
 //! talk to it, and bounded waits.
 //!
-//! Start with [`Server`], then [`http`] for the JSON side and [`watch::Watch`] for what a
-//! consumer sees. A server that panicked fails the test that started it.
+//! Start with [`Server`] ([`Serve`] where it needs more than flags), then [`http`] for the
+//! JSON side and [`watch::Watch`] for what a consumer sees. A server that panicked fails the test that started it.
 
 // Every test binary uses a part of this.
 #![allow(dead_code)]
 
+pub mod data_dir;
+pub mod grpcio;
 pub mod h2raw;
 pub mod http;
+pub mod numbers;
 pub mod process;
+pub mod servicekit;
 pub mod watch;
 
 use std::{
+    ffi::OsStr,
     net::{SocketAddr, TcpStream},
     path::PathBuf,
     process::{Command, ExitStatus},
@@ -32,9 +37,136 @@ use self::{
 /// For what should happen at once; long, because the machine is shared.
 pub const SOON: Duration = Duration::from_secs(10);
 
+/// For a server to start, on a store that may hold much.
+pub const START: Duration = Duration::from_mins(1);
+
 /// The binary under test, and where it listens.
-const BINARY: &str = env!("CARGO_BIN_EXE_leasehold");
+pub const BINARY: &str = env!("CARGO_BIN_EXE_leasehold");
 const LISTEN: &str = "127.0.0.1:0";
+
+/// A leasehold that is about to serve.
+pub struct Serve {
+    command: Command,
+    listen: SocketAddr,
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Serve {
+    /// The binary, in an environment without settings; its store is the default one.
+    pub fn new() -> Self {
+        Self::of(Command::new(BINARY))
+    }
+
+    /// The binary, started by a program that takes its command line after these arguments, and
+    /// becomes it.
+    pub fn through<I: AsRef<OsStr>>(program: impl IntoIterator<Item = I>) -> Self {
+        let mut words = program.into_iter();
+        let mut command = Command::new(words.next().expect("a program"));
+        command.args(words).arg(BINARY);
+        Self::of(command)
+    }
+
+    fn of(mut command: Command) -> Self {
+        command.arg("serve");
+        without_settings(&mut command);
+        Self { command, listen: LISTEN.parse().expect("an address") }
+    }
+
+    /// With these arguments besides.
+    pub fn args<I: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = I>) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    /// With its store in this directory.
+    pub fn on(self, dir: impl AsRef<OsStr>) -> Self {
+        self.args([OsStr::new("--data-dir"), dir.as_ref()])
+    }
+
+    /// With this variable in its environment.
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// At this address, in place of a free port.
+    pub fn at(self, listen: SocketAddr) -> Self {
+        Self { listen, ..self }
+    }
+
+    /// Starts it; returns when it listens. An address that is taken is tried again: others
+    /// are given free ports meanwhile.
+    pub fn start(mut self) -> Server {
+        self.command.args(["--listen", &self.listen.to_string()]);
+        let busy = format!("cannot listen on {}", self.listen);
+        wait_for("the address to be free", START, || {
+            let mut process = Process::start(&mut self.command);
+            let addr = process.try_expect_line("the line `listening on http://…`", START, |line| {
+                line.trim().strip_prefix("listening on http://")?.parse().ok()
+            });
+            match addr {
+                Ok(addr) => Some(Server { process, addr }),
+                Err(ended) => {
+                    assert!(self.listen.port() != 0 && process.stderr().contains(&busy), "{ended}");
+                    None
+                }
+            }
+        })
+    }
+
+    /// Starts it, and does not wait for it to listen.
+    pub fn spawn(mut self) -> Process {
+        self.command.args(["--listen", &self.listen.to_string()]);
+        Process::start(&mut self.command)
+    }
+
+    /// Starts one that must end by itself, and not serve before.
+    pub fn refused(self) -> Ended {
+        let mut process = self.spawn();
+        let serves = |line: &str| line.contains("listening on").then_some(());
+        let ended = process.try_expect_line("its end", START, serves);
+        assert!(ended.is_err(), "it serves:\n{}\n{}", process.stdout(), process.stderr());
+        Ended::wait(process)
+    }
+}
+
+impl Ended {
+    /// Waits for a process to end by itself.
+    pub fn wait(mut process: Process) -> Self {
+        let code = process.wait_exit(START).code();
+        Self { code, stdout: process.stdout(), stderr: process.stderr() }
+    }
+}
+
+/// Starts the binary with these arguments, in an environment without settings.
+pub fn spawn_leasehold<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> Process {
+    let mut command = Command::new(BINARY);
+    command.args(args);
+    without_settings(&mut command);
+    Process::spawn(command)
+}
+
+/// Runs the binary with these arguments to its end.
+pub fn leasehold<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> Ended {
+    Ended::wait(spawn_leasehold(args))
+}
+
+/// Has a command know nothing of the settings of whoever runs the tests.
+pub fn without_settings(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("LEASEHOLD_") || text.starts_with("SERVICEKIT_") {
+            command.env_remove(&name);
+        }
+    }
+}
 
 /// A running leasehold, ended when dropped.
 pub struct Server {
@@ -44,31 +176,17 @@ pub struct Server {
 }
 
 impl Server {
-    /// `leasehold serve` on a free port of the loopback, with these flags besides.
+    /// `leasehold serve` on a free port of the loopback, with these flags besides. Unless they
+    /// name a data directory, registrations are kept in memory.
     pub fn start(args: &[&str]) -> Self {
-        Self::spawn(Command::new(BINARY), args)
+        let serve = Serve::new().args(args);
+        if args.contains(&"--data-dir") { serve.start() } else { serve.args(["--store", "memory"]).start() }
     }
 
     /// The same, with no more than so many descriptors.
     pub fn start_with_descriptors(most: u32, args: &[&str]) -> Self {
-        let mut command = Command::new("sh");
-        command.args(["-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\""), BINARY]);
-        Self::spawn(command, args)
-    }
-
-    fn spawn(mut command: Command, args: &[&str]) -> Self {
-        command.args(["serve", "--listen", LISTEN]).args(args);
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            if text.starts_with("LEASEHOLD_") || text.starts_with("SERVICEKIT_") {
-                command.env_remove(&name);
-            }
-        }
-        let mut process = Process::spawn(command);
-        let addr = process.expect_line("the line `listening on http://…`", SOON, |line| {
-            line.trim().strip_prefix("listening on http://")?.parse().ok()
-        });
-        Self { process, addr }
+        let limit = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
+        Serve::through(["sh", "-c", &limit]).args(["--store", "memory"]).args(args).start()
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -133,6 +251,21 @@ impl Server {
     /// Waits for the process to end by itself.
     pub fn wait_exit(&mut self, limit: Duration) -> ExitStatus {
         self.process.wait_exit(limit)
+    }
+
+    /// `kill -9`: it is gone when this returns.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// What it wrote to stdout so far.
+    pub fn stdout(&self) -> String {
+        self.process.stdout()
     }
 
     /// What it wrote to stderr so far.

@@ -24,6 +24,11 @@ pub struct Process {
 impl Process {
     /// Starts it, with all three streams piped.
     pub fn spawn(mut command: Command) -> Self {
+        Self::start(&mut command)
+    }
+
+    /// The same, of a command that may be started again.
+    pub fn start(command: &mut Command) -> Self {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -47,12 +52,17 @@ impl Process {
     }
 
     /// Reads on in stdout up to the line that `pick` makes something of.
-    pub fn expect_line<T>(
+    pub fn expect_line<T>(&mut self, what: &str, limit: Duration, pick: impl FnMut(&str) -> Option<T>) -> T {
+        self.try_expect_line(what, limit, pick).unwrap_or_else(|ended| panic!("{ended}"))
+    }
+
+    /// The same; when it ended before that line, what it had written.
+    pub fn try_expect_line<T>(
         &mut self,
         what: &str,
         limit: Duration,
         mut pick: impl FnMut(&str) -> Option<T>,
-    ) -> T {
+    ) -> Result<T, String> {
         wait_for(what, limit, || {
             // Looked at first: what was written before the end is then all there.
             let ended = self.child.try_wait().expect("a child of ours").is_some() && self.stdout.at_end();
@@ -60,16 +70,14 @@ impl Process {
             for line in fresh {
                 self.read += 1;
                 if let Some(found) = pick(&line) {
-                    return Some(found);
+                    return Some(Ok(found));
                 }
             }
-            assert!(
-                !ended,
-                "it ended before {what}\nstdout:\n{}\nstderr:\n{}",
-                self.stdout.text(),
-                self.stderr.text()
-            );
-            None
+            ended.then(|| {
+                self.join();
+                let (stdout, stderr) = (self.stdout.text(), self.stderr.text());
+                Err(format!("it ended before {what}\nstdout:\n{stdout}\nstderr:\n{stderr}"))
+            })
         })
     }
 

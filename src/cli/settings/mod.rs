@@ -20,7 +20,7 @@ pub use layers::SettingError;
 use layers::{Given, Layers};
 
 use crate::{
-    config::{Config, ConnectionLimits, DuplicateId, HttpConfig, LeaseConfig},
+    config::{Config, ConnectionLimits, DuplicateId, HttpConfig, LeaseConfig, StoreConfig},
     telemetry::LogConfig,
 };
 
@@ -41,9 +41,23 @@ pub struct Flags {
     #[arg(long, value_name = "IP:PORT")]
     pub listen: Option<String>,
 
-    /// What holds the registrations: memory [default: memory]
+    /// What holds the registrations: embedded, a file in the data directory, or memory, which
+    /// forgets them at its end [default: embedded]
     #[arg(long, value_name = "STORE")]
     pub store: Option<String>,
+
+    /// The directory of the embedded store, else `leasehold` in the platform's folder for state
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<String>,
+
+    /// When a change counts as written: sync, on disk; os, within a second; none, when the server
+    /// stops [default: sync]
+    #[arg(long, value_name = "WHEN")]
+    pub durability: Option<String>,
+
+    /// Start even if the store has lost acknowledged changes [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub accept_loss: Option<String>,
 
     /// The TTL of a registration that wishes none [default: 30s]
     #[arg(long, value_name = "DURATION")]
@@ -148,9 +162,9 @@ pub fn resolve(
 ) -> Result<Settings, SettingError> {
     let layers = Layers::read(flags, file, variable)?;
     let default = Settings::default();
-    layers.read_one("store", "memory".to_owned(), values::store)?;
     let config = Config {
         listen: listen(&layers)?,
+        store: store(&layers)?,
         leases: leases(&layers, &default.config.leases)?,
         http: http(&layers)?,
         limits: limits(&layers, &default.config.limits)?,
@@ -177,6 +191,16 @@ pub fn resolve_listen(
 
 fn listen(layers: &Layers) -> Result<SocketAddr, SettingError> {
     Ok(layers.read_one("listen", Config::default().listen, values::listen)?.value)
+}
+
+fn store(layers: &Layers) -> Result<StoreConfig, SettingError> {
+    let default = StoreConfig::default();
+    Ok(StoreConfig {
+        kind: layers.read_one("store", default.kind, values::store)?.value,
+        data_dir: layers.read_one("data_dir", None, values::data_dir)?.value,
+        durability: layers.read_one("durability", default.durability, values::durability)?.value,
+        accept_loss: layers.read_one("accept_loss", default.accept_loss, values::switch)?.value,
+    })
 }
 
 fn leases(layers: &Layers, default: &LeaseConfig) -> Result<LeaseConfig, SettingError> {

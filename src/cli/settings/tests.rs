@@ -5,6 +5,7 @@ use std::{env, fs, path::PathBuf, process, time::Duration};
 use clap::{CommandFactory as _, Parser};
 
 use super::*;
+use crate::config::{Durability, StoreKind};
 
 #[derive(Parser)]
 struct Typed {
@@ -76,6 +77,9 @@ fn every_setting_has_three_names() {
     let other = [
         ("listen", "0.0.0.0:7000"),
         ("store", "memory"),
+        ("data_dir", "/srv/registry"),
+        ("durability", "os"),
+        ("accept_loss", "true"),
         ("default_ttl", "1m30s"),
         ("min_ttl", "5s"),
         ("max_ttl", "1h"),
@@ -103,6 +107,12 @@ fn every_setting_has_three_names() {
     let expect = Settings {
         config: Config {
             listen: "0.0.0.0:7000".parse().unwrap(),
+            store: StoreConfig {
+                kind: StoreKind::Memory,
+                data_dir: Some("/srv/registry".into()),
+                durability: Durability::Os,
+                accept_loss: true,
+            },
             leases: LeaseConfig {
                 default_ttl: Duration::from_secs(90),
                 min_ttl: Duration::from_secs(5),
@@ -279,7 +289,7 @@ fn urls_hosts_and_prefixes_are_what_they_say() {
 fn errors_name_the_place_the_value_and_what_is_allowed() {
     assert_eq!(
         error(&["--store", "etcd"], &[], None),
-        "--store: \"etcd\" is not allowed; allowed: memory (the only store there is)"
+        "--store: \"etcd\" is not allowed; allowed: embedded or memory"
     );
     let variable = error(&[], &[("LEASEHOLD_MIN_TTL", "0s")], None);
     assert!(

@@ -4,13 +4,14 @@
 use std::{
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
+    path::PathBuf,
     time::Duration,
 };
 
 use http::uri::{Authority, Uri};
 use ipnet::IpNet;
 
-use crate::config::DuplicateId;
+use crate::config::{DuplicateId, Durability, StoreKind};
 
 /// Bounds of a duration, and how they read.
 pub type Bounds = (RangeInclusive<Duration>, &'static str);
@@ -54,9 +55,26 @@ pub fn listen(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
-/// The one store there is.
-pub fn store(text: &str) -> Result<String, String> {
-    if text == "memory" { Ok(text.to_owned()) } else { Err("memory (the only store there is)".to_owned()) }
+/// What holds the registrations.
+pub fn store(text: &str) -> Result<StoreKind, String> {
+    match text {
+        "embedded" => Ok(StoreKind::Embedded),
+        "memory" => Ok(StoreKind::Memory),
+        _ => Err("embedded or memory".to_owned()),
+    }
+}
+
+/// A directory; an empty name would mean the one that the server happens to be started in.
+pub fn data_dir(text: &str) -> Result<Option<PathBuf>, String> {
+    if text.is_empty() { Err("a directory".to_owned()) } else { Ok(Some(PathBuf::from(text))) }
+}
+
+/// When a change counts as written.
+pub fn durability(text: &str) -> Result<Durability, String> {
+    [Durability::Sync, Durability::Os, Durability::None]
+        .into_iter()
+        .find(|durability| durability.name() == text)
+        .ok_or_else(|| "sync, os or none".to_owned())
 }
 
 /// What a second registration of the same id means.

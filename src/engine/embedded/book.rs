@@ -4,7 +4,7 @@
 //! Start with [`Book`].
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::IpAddr,
     sync::Arc,
 };
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-use super::draft::Draft;
+use super::{draft::Draft, keep::Touched};
 
 /// The rules of registration.
 #[derive(Clone, Debug)]
@@ -47,6 +47,13 @@ pub(super) struct Book {
     client_ids: HashMap<Arc<str>, BTreeSet<Handle>>,
     /// The last revision that was decided; the catalog's may be behind.
     pub(super) revision: Revision,
+    /// What the store has to be told, if there is one.
+    pub(super) touched: Option<Touched>,
+    /// Whether something was decided that is not written yet, and may never be.
+    pub(super) in_doubt: bool,
+    /// Registrations whose token nobody was told, for the answer was a refusal. Whoever
+    /// registers the pair next without one is let in.
+    pub(super) unclaimed: HashSet<LeaseId>,
 }
 
 /// One registration.
@@ -86,7 +93,15 @@ impl Book {
             names: HashMap::new(),
             client_ids: HashMap::new(),
             revision: Revision(0),
+            touched: None,
+            in_doubt: false,
+            unclaimed: HashSet::new(),
         }
+    }
+
+    /// The same, but it remembers what is to be written: see [`Book::take_touched`].
+    pub(super) fn durable(self) -> Self {
+        Self { touched: Some(Touched::default()), ..self }
     }
 
     /// A draft that goes on where the last one ended.
@@ -195,9 +210,13 @@ impl Book {
         }
     }
 
-    /// The times of a registration that lives or is remembered.
+    /// The times of a registration that lives or is remembered. One that has ended, which may not
+    /// be known yet, ended when it did.
     pub(super) fn times(&self, id: LeaseId) -> Option<LeaseTimes> {
-        self.ids.get(&id).map(|handle| self.leases.view(*handle))
+        let handle = *self.ids.get(&id)?;
+        let times = self.leases.view(handle);
+        let deadline = self.leases.ended(handle).unwrap_or(times.deadline);
+        Some(LeaseTimes { deadline, ..times })
     }
 
     fn lapsed(&mut self, lapse: Lapse, draft: &mut Draft) {
@@ -219,6 +238,7 @@ impl Book {
             Cause::TtlLapsed { braked } => (Kind::Expired, Reason::TtlLapsed, braked),
             Cause::StreamDropped => (Kind::Expired, Reason::StreamDropped, false),
         };
+        self.touch(handle);
         draft.push(Change { kind, reason, before: Some(before), after: None, times, braked });
     }
 
@@ -319,6 +339,7 @@ impl Book {
             self.records.resize_with(handle.index() + 1, || None);
         }
         self.records[handle.index()] = Some(record);
+        self.touch(handle);
     }
 
     /// Takes a registration out of every index; its lease is forgotten already.
@@ -326,7 +347,9 @@ impl Book {
         self.index_client_id(handle, None);
         let Some(record) = self.records.get_mut(handle.index()).and_then(Option::take) else { return };
         let Instance { id, content, .. } = &*record.instance;
+        self.touched.iter_mut().for_each(|touched| touched.forget(*id));
         self.ids.remove(id);
+        self.unclaimed.remove(id);
         self.pairs.remove(&(content.service.clone(), content.url.clone()));
         let service = content.service.clone();
         self.unname(handle, &service);
@@ -339,11 +362,20 @@ impl Book {
             if handles.is_empty() {
                 self.names.remove(service);
             }
+            self.touch(handle);
         }
+    }
+
+    /// Whether a name means this one.
+    pub(super) fn is_named(&self, handle: Handle, service: &ServiceName) -> bool {
+        self.names.get(service).is_some_and(|handles| handles.contains(&handle))
     }
 
     pub(super) fn index_client_id(&mut self, handle: Handle, client_id: Option<Arc<str>>) {
         let Some(record) = self.records.get_mut(handle.index()).and_then(Option::as_mut) else { return };
+        if record.client_id == client_id {
+            return;
+        }
         let old = std::mem::replace(&mut record.client_id, client_id.clone());
         if let Some(old) = old
             && let Some(handles) = self.client_ids.get_mut(&old)
@@ -356,6 +388,7 @@ impl Book {
         if let Some(client_id) = client_id {
             self.client_ids.entry(client_id).or_default().insert(handle);
         }
+        self.touch(handle);
     }
 
     pub(super) fn of_client_id(&self, client_id: &str) -> Vec<Handle> {
@@ -368,9 +401,17 @@ impl Book {
         self.records[handle.index()].as_ref().expect("every lease has a record")
     }
 
+    /// The same, to be changed.
     #[expect(clippy::expect_used, reason = "a lease and its record are made and unmade together")]
     pub(super) fn record_mut(&mut self, handle: Handle) -> &mut Record {
+        self.touch(handle);
         self.records[handle.index()].as_mut().expect("every lease has a record")
+    }
+
+    fn touch(&mut self, handle: Handle) {
+        if let (Some(touched), Some(Some(record))) = (&mut self.touched, self.records.get(handle.index())) {
+            touched.touch(record.instance.id);
+        }
     }
 
     pub(super) fn instance(&self, handle: Handle) -> Arc<Instance> {

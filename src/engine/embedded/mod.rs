@@ -3,13 +3,16 @@
 //! The book (who is who, which leases live) stands behind one lock that is never held
 //! across an await or a wait. Renewals of live leases take it and are answered at once.
 //! Everything that makes a change goes through the writer, a single task: it drains its
-//! queue, decides the batch under the lock, publishes the commits to the catalog, and
-//! only then answers. Expiry is the writer's too, so there is one point at which a renewal
-//! and an expiry meet: the lock. A renewal that finds its lease taken becomes a command
-//! like any other, and revives it after the expiry was shown.
+//! queue, decides the batch under the lock, has it written where there is a store,
+//! publishes the commits to the catalog, and only then answers. Expiry is the writer's
+//! too, so there is one point at which a renewal and an expiry meet: the lock. A renewal
+//! that finds its lease taken becomes a command like any other, and revives it after the
+//! expiry was shown.
 
 mod book;
 mod draft;
+mod keep;
+mod outage;
 mod register;
 mod scribe;
 mod writer;
@@ -17,34 +20,42 @@ mod writer;
 #[cfg(test)]
 mod model;
 
-use std::sync::Arc;
+use std::{
+    error::Error,
+    path::Path,
+    sync::{Arc, Weak},
+};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::warn;
 use ulid::Ulid;
 
 use crate::{
     catalog::Catalog,
-    config::LeaseConfig,
+    config::{LeaseConfig, StoreConfig},
     lease::{Beat, Leases, Rules, Standing, StreamEnd, StreamId},
     metrics::Metrics,
+    store::{self, Condition, Store, StoreError},
     types::{Epoch, LeaseId, LeaseTimes, Moment, Target, WallTime},
 };
 
 use super::{
-    Departed, Engine, Proof, Refusal, Registered, Registration, Renewed, TokenHash, View, clock::Clock,
+    Departed, Engine, Export, Health, Proof, Refusal, Registered, Registration, Renewed, TokenHash, View,
+    clock::Clock,
 };
-use book::{Book, BookRules, Renewal};
+use book::{Book, BookRules, Now, Renewal};
 use register::Entry;
 use writer::{Command, Writer};
 
-/// The embedded engine, kept in memory.
+/// The embedded engine.
 #[derive(Debug)]
 pub struct Embedded {
     shared: Arc<Shared>,
+    /// Whether there is a store.
+    durable: bool,
     /// Unbounded, for a stream's end must never be refused; what can stand in it is bounded
     /// by the requests that may be open.
     queue: mpsc::UnboundedSender<Command>,
@@ -56,35 +67,72 @@ struct Shared {
     view: View,
     clock: Clock,
     metrics: Arc<Metrics>,
+    health: watch::Sender<Health>,
+    /// The writer's; it ends with the writer.
+    store: Weak<Store>,
 }
 
 impl Embedded {
-    /// Starts an empty registry and its writer, on the current tokio runtime. The writer
-    /// ends when the engine is dropped.
-    pub fn start(config: &LeaseConfig, history_bytes: usize, metrics: Arc<Metrics>) -> Self {
-        let rules = BookRules {
-            default_ttl: config.default_ttl.as_secs() as u32,
-            min_ttl: config.min_ttl.as_secs() as u32,
-            max_ttl: config.max_ttl.as_secs() as u32,
-            duplicate_id: config.duplicate_id,
-            require_token: config.require_lease_token,
-        };
-        let leases = Leases::new(Rules {
-            window_micros: config.revive_window.as_micros() as u64,
-            grace_micros: config.drop_grace.as_micros() as u64,
-            brake: config.mass_expiry_brake,
-        });
+    /// Starts an empty registry that memory holds, and its writer, on the current tokio
+    /// runtime. The writer ends when the engine is dropped.
+    pub fn in_memory(leases: &LeaseConfig, history_bytes: usize, metrics: Arc<Metrics>) -> Self {
         // What memory held is gone with the process: its revisions are given anew.
-        let epoch = Epoch(fresh_bits() as u64);
-        let shared = Arc::new(Shared {
-            book: Mutex::new(Book::new(rules, leases)),
-            view: View::new(Catalog::new(epoch, history_bytes)),
-            clock: Clock::start(),
-            metrics,
-        });
+        let catalog = Catalog::new(fresh_epoch(), history_bytes);
+        Self::start(book(leases), catalog, Clock::start(), metrics, None)
+    }
+
+    /// The same, with all that a store holds, and a writer that keeps it there. Reading and
+    /// verifying the store blocks.
+    pub fn open(
+        dir: &Path,
+        store: &StoreConfig,
+        leases: &LeaseConfig,
+        history_bytes: usize,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Self, Condition), StoreError> {
+        let clock = Clock::start();
+        let options = store::Options {
+            durability: store.durability,
+            fresh_epoch: fresh_epoch(),
+            anchor: clock.anchor(),
+            accept_loss: store.accept_loss,
+        };
+        let (store, loaded) = Store::open(dir, &options)?;
+        let listed = loaded.records.iter().filter(|record| record.standing == store::Standing::Live);
+        let instances = listed.map(|record| Arc::clone(&record.instance));
+        let catalog = Catalog::restored(
+            loaded.epoch,
+            loaded.revision,
+            history_bytes,
+            instances,
+            loaded.commits,
+            &loaded.evicted,
+        );
+        let mut book = book(leases).durable();
+        let now = clock.now();
+        if !loaded.records.is_empty() {
+            book.resume(loaded.records, Now { moment: now, wall: clock.wall(now) });
+        }
+        book.revision = loaded.revision;
+        Ok((Self::start(book, catalog, clock, metrics, Some(store)), loaded.condition))
+    }
+
+    fn start(
+        book: Book,
+        catalog: Catalog,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        store: Option<Store>,
+    ) -> Self {
+        let (health, _) = watch::channel(Health::Serving);
+        let store = store.map(Arc::new);
+        let durable = store.is_some();
+        let held = store.as_ref().map(Arc::downgrade).unwrap_or_default();
+        let (book, view) = (Mutex::new(book), View::new(catalog));
+        let shared = Arc::new(Shared { book, view, clock, metrics, health, store: held });
         let (queue, commands) = mpsc::unbounded_channel();
-        tokio::spawn(Writer::new(Arc::clone(&shared), commands).run());
-        Self { shared, queue }
+        tokio::spawn(Writer::new(Arc::clone(&shared), commands, store).run());
+        Self { shared, durable, queue }
     }
 
     /// Runs `f` on the book at the time it is told, after looking for a stall.
@@ -94,12 +142,43 @@ impl Embedded {
 
     async fn command<T>(
         &self,
-        make: impl FnOnce(oneshot::Sender<T>, Moment) -> Command,
+        make: impl FnOnce(oneshot::Sender<Result<T, Refusal>>, Moment) -> Command,
     ) -> Result<T, Refusal> {
+        if let Some(failing) = self.failing() {
+            return Err(failing);
+        }
         let (reply, answer) = oneshot::channel();
         self.queue.send(make(reply, self.now())).map_err(|_| Refusal::Closed)?;
-        answer.await.map_err(|_| Refusal::Closed)
+        answer.await.map_err(|_| Refusal::Closed)?
     }
+
+    /// Why nothing changes now, if that is so.
+    fn failing(&self) -> Option<Refusal> {
+        match &*self.shared.health.borrow() {
+            Health::Serving => None,
+            Health::Failing(reason) => Some(Refusal::Unavailable(Arc::clone(reason))),
+        }
+    }
+}
+
+fn book(config: &LeaseConfig) -> Book {
+    let rules = BookRules {
+        default_ttl: config.default_ttl.as_secs() as u32,
+        min_ttl: config.min_ttl.as_secs() as u32,
+        max_ttl: config.max_ttl.as_secs() as u32,
+        duplicate_id: config.duplicate_id,
+        require_token: config.require_lease_token,
+    };
+    let leases = Leases::new(Rules {
+        window_micros: config.revive_window.as_micros() as u64,
+        grace_micros: config.drop_grace.as_micros() as u64,
+        brake: config.mass_expiry_brake,
+    });
+    Book::new(rules, leases)
+}
+
+fn fresh_epoch() -> Epoch {
+    Epoch(fresh_bits() as u64)
 }
 
 impl Shared {
@@ -172,16 +251,18 @@ impl Engine for Embedded {
     }
 
     async fn renew(&self, target: Target, proof: Proof) -> Result<Renewed, Refusal> {
-        match self.decide(|book, now| book.renew(&target, proof, now))? {
-            Renewal::Done(renewed) => Ok(renewed),
-            Renewal::NeedsCommit => {
-                self.command(|reply, at| Command::Restore { target, proof, at, reply }).await?
+        match self.decide(|book, now| (book.renew(&target, proof, now), book.in_doubt)) {
+            (Ok(Renewal::Done(renewed)), _) => Ok(renewed),
+            (Err(refusal), false) => Err(refusal),
+            // To be brought back; or refused by what may never be written: the writer knows.
+            (Ok(Renewal::NeedsCommit) | Err(_), _) => {
+                self.command(|reply, at| Command::Restore { target, proof, at, reply }).await
             }
         }
     }
 
     async fn deregister(&self, target: Target, proof: Proof) -> Result<Departed, Refusal> {
-        self.command(|reply, _| Command::Deregister { target, proof, reply }).await?
+        self.command(|reply, _| Command::Deregister { target, proof, reply }).await
     }
 
     fn open_stream(&self, proxied: bool) -> StreamId {
@@ -199,8 +280,9 @@ impl Engine for Embedded {
             for (id, token) in leases {
                 match book.attach(stream, id, token, now) {
                     Ok(Standing::Live) => {}
-                    Ok(_) => restore.push((id, token)),
-                    Err(refusal) => refused.push((id, refusal)),
+                    Err(refusal) if !book.in_doubt => refused.push((id, refusal)),
+                    // To be brought back; or refused by what may never be written.
+                    Ok(_) | Err(_) => restore.push((id, token)),
                 }
             }
         });
@@ -243,6 +325,26 @@ impl Engine for Embedded {
 
     fn freeze(&self) {
         self.decide(|book, _| book.leases.freeze());
+    }
+
+    fn health(&self) -> watch::Receiver<Health> {
+        self.shared.health.subscribe()
+    }
+
+    fn export(&self) -> Result<Export, Refusal> {
+        if !self.durable {
+            return Err(Refusal::KeepsNothing);
+        }
+        let store = self.shared.store.upgrade().ok_or(Refusal::Closed)?;
+        store.export().map_err(|error| Refusal::Unavailable(error.to_string().into()))
+    }
+
+    async fn close(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let (reply, answer) = oneshot::channel();
+        if self.queue.send(Command::Close { reply }).is_err() {
+            return Ok(());
+        }
+        answer.await.map_err(|_| "the writer ended before it had closed the store")?.map_err(Into::into)
     }
 }
 

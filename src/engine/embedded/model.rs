@@ -1,7 +1,8 @@
 //! The book, its leases and the catalog, driven in virtual time by random commands
 //! against a naive model: the model keeps a list, renews stream members one by one, and
 //! looks at every deadline at every tick. After each step the two must agree on what
-//! lives and on every change told, and every watcher's view must follow.
+//! lives and on every change told, and every watcher's view must follow. A restart keeps
+//! what a store would have been told, and nothing else.
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
@@ -13,10 +14,11 @@ use super::{
     register::Entry,
 };
 use crate::{
-    catalog::{Catalog, Commit, Cursor, Kind, Reason, Since},
+    catalog::{Catalog, Commit, Cursor, Eviction, Kind, Reason, Since},
     config::DuplicateId,
     engine::{Proof, Refusal},
     lease::{Leases, Rules, StreamEnd, StreamId},
+    store,
     types::{
         Content, Epoch, Filter, Info, Instance, LeaseId, Moment, Revision, ServiceName, ServiceUrl, Status,
         Target, WallTime,
@@ -40,6 +42,7 @@ enum Step {
     Wait { millis: u64 },
     Stall { millis: u64 },
     Watch { watcher: usize },
+    Restart { millis: u64 },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -61,6 +64,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|millis| Step::Wait { millis }),
         1 => prop_oneof![600..3000u64, 3000..12_000u64].prop_map(|millis| Step::Stall { millis }),
         4 => (0..4usize).prop_map(|watcher| Step::Watch { watcher }),
+        1 => prop_oneof![Just(0u64), 1..30_000u64].prop_map(|millis| Step::Restart { millis }),
     ];
     prop::collection::vec(step, 1..120)
 }
@@ -217,6 +221,22 @@ impl Model {
         }
     }
 
+    /// Nobody expires by it: a full TTL, or the grace where that is longer, from now on.
+    fn restart(&mut self, now: u64) {
+        self.guarded_until = now + 10_000;
+        self.things.retain(|thing| match thing.state {
+            State::Live | State::Suspect(_) => true,
+            State::Lapsed(until) | State::Dead(until) => until > now,
+        });
+        for thing in &mut self.things {
+            thing.stream = None;
+            thing.renew(now);
+            if let State::Suspect(until) = &mut thing.state {
+                *until = now + thing.grace.max(thing.ttl);
+            }
+        }
+    }
+
     fn live(&self) -> BTreeMap<LeaseId, Status> {
         self.things
             .iter()
@@ -249,6 +269,29 @@ struct Rig {
     log: Vec<Arc<Commit>>,
     told: Vec<Told>,
     ids: Vec<LeaseId>,
+    history_bytes: usize,
+    disk: Disk,
+}
+
+/// What a store was told.
+#[derive(Default)]
+struct Disk {
+    records: BTreeMap<LeaseId, store::Record>,
+    commits: Vec<Arc<Commit>>,
+    evicted: Vec<Eviction>,
+    pruned: u64,
+}
+
+fn book() -> Book {
+    let rules = BookRules {
+        default_ttl: 30,
+        min_ttl: 1,
+        max_ttl: 86_400,
+        duplicate_id: DuplicateId::Replica,
+        require_token: false,
+    };
+    let leases = Leases::new(Rules { window_micros: WINDOW * 1000, grace_micros: 0, brake: true });
+    Book::new(rules, leases).durable()
 }
 
 fn content(pair: usize, variant: u8) -> Content {
@@ -265,15 +308,8 @@ fn content(pair: usize, variant: u8) -> Content {
 
 impl Rig {
     fn new(history_bytes: usize) -> Self {
-        let rules = BookRules {
-            default_ttl: 30,
-            min_ttl: 1,
-            max_ttl: 86_400,
-            duplicate_id: DuplicateId::Replica,
-            require_token: false,
-        };
-        let mut leases = Leases::new(Rules { window_micros: WINDOW * 1000, grace_micros: 0, brake: true });
-        let streams = std::array::from_fn(|_| leases.open_stream(false));
+        let mut book = book();
+        let streams = std::array::from_fn(|_| book.leases.open_stream(false));
         let named = |name: &str| vec![ServiceName::fold(name).unwrap()];
         let label = BTreeMap::from([("tier".to_owned(), "1".to_owned())]);
         let filters = [
@@ -285,7 +321,7 @@ impl Rig {
         let watchers =
             filters.into_iter().map(|filter| Watcher { filter, cursor: None, view: BTreeMap::new() });
         let mut rig = Self {
-            book: Book::new(rules, leases),
+            book,
             catalog: Catalog::new(Epoch(1), history_bytes),
             model: Model::default(),
             now: 1000,
@@ -294,6 +330,8 @@ impl Rig {
             log: Vec::new(),
             told: Vec::new(),
             ids: Vec::new(),
+            history_bytes,
+            disk: Disk::default(),
         };
         rig.tick();
         rig
@@ -312,6 +350,7 @@ impl Rig {
         draft.close();
         self.book.tick(at, at.plus_micros(TICK * 1000), &mut draft);
         let commits = draft.finish();
+        self.keep(&commits);
         for commit in commits {
             // 1: revisions rise, each is given once.
             assert_eq!(commit.revision, self.book.revision.next());
@@ -332,6 +371,47 @@ impl Rig {
             self.log.push(commit);
         }
         result
+    }
+
+    /// What the writer tells a store, before anybody else.
+    fn keep(&mut self, commits: &[Arc<Commit>]) {
+        let records = self.book.take_touched(WallTime(0));
+        assert!(commits.is_empty() || !records.is_empty(), "a change touches somebody");
+        for (id, record) in records {
+            match record {
+                Some(record) => self.disk.records.insert(id, record),
+                None => self.disk.records.remove(&id),
+            };
+        }
+        let evicted = self.catalog.evicted_bytes();
+        if evicted - self.disk.pruned > self.catalog.history_bytes() as u64 {
+            let (through, evictions) = self.catalog.evicted();
+            self.disk.commits.retain(|commit| commit.revision > through);
+            self.disk.evicted = evictions;
+            self.disk.pruned = evicted;
+        }
+        self.disk.commits.extend(commits.iter().cloned());
+    }
+
+    /// What an engine does with what a store held.
+    fn restart(&mut self) {
+        let now = Now { moment: self.moment(), wall: WallTime(self.now * 1000) };
+        let records: Vec<store::Record> = self.disk.records.values().cloned().collect();
+        let instances = records
+            .iter()
+            .filter(|record| record.standing == store::Standing::Live)
+            .map(|record| Arc::clone(&record.instance));
+        let (epoch, revision) = (self.catalog.epoch(), self.catalog.revision());
+        let commits = self.disk.commits.clone();
+        let (bytes, evicted) = (self.history_bytes, &self.disk.evicted);
+        let catalog = Catalog::restored(epoch, revision, bytes, instances.into_iter(), commits, evicted);
+        self.catalog = catalog;
+        self.disk.pruned = 0;
+        self.book = book();
+        self.book.revision = revision;
+        self.book.resume(records, now);
+        self.streams = std::array::from_fn(|_| self.book.leases.open_stream(false));
+        self.model.restart(self.now);
     }
 
     fn tick(&mut self) {
@@ -491,6 +571,10 @@ impl Rig {
                 }
             }
             Step::Watch { watcher } => self.watch(watcher),
+            Step::Restart { millis } => {
+                self.now += millis;
+                self.restart();
+            }
         }
         // Whatever came, what is due now goes now, in both.
         self.tick();
@@ -571,7 +655,11 @@ impl Rig {
         assert_eq!(self.book.pairs.len(), self.model.things.len());
         for thing in &self.model.things {
             let times = self.book.times(thing.id).expect("it is remembered");
-            assert_eq!(times.deadline.0, thing.deadline() * 1000, "{thing:?}");
+            let deadline = match thing.state {
+                State::Lapsed(until) | State::Dead(until) => until - WINDOW,
+                State::Live | State::Suspect(_) => thing.deadline(),
+            };
+            assert_eq!(times.deadline.0, deadline * 1000, "{thing:?}");
         }
         // 8: the writer wakes before anything is due.
         if let Some(first) = self.model.things.iter().map(Thing::deadline).min() {

@@ -105,10 +105,12 @@ impl Book {
     ) -> Result<Entered, Refusal> {
         // A process that died with its token must find its way back in: once its lease has
         // lapsed, the pair is free to whoever serves there now.
-        if standing != Standing::Lapsed || entry.token.is_some() {
+        let free = standing == Standing::Lapsed || self.unclaimed.contains(&self.leases.id(handle));
+        if !free || entry.token.is_some() {
             self.check_token(handle, entry.token)?;
         }
         let terms = self.rules.terms(entry.ttl_wish, entry.drop_grace);
+        let old_terms = self.leases.terms(handle);
         self.leases.regrant(handle, terms, now.moment);
 
         let before = self.instance(handle);
@@ -131,13 +133,17 @@ impl Book {
             self.show(handle, kind, reason, shown_before, draft);
         }
 
-        let record = self.record_mut(handle);
-        record.peer = entry.peer;
         let fresh_token = entry.token.is_none();
-        if fresh_token {
-            record.token = entry.fresh_token;
+        self.unclaimed.remove(&self.leases.id(handle));
+        // A retry that says nothing new writes nothing.
+        if fresh_token || terms != old_terms || self.record(handle).peer != entry.peer {
+            let record = self.record_mut(handle);
+            record.peer = entry.peer;
+            if fresh_token {
+                record.token = entry.fresh_token;
+            }
         }
-        let instance = Arc::clone(&record.instance);
+        let instance = self.instance(handle);
         Ok(Entered { instance, times: self.leases.view(handle), outcome, fresh_token })
     }
 

@@ -1,14 +1,14 @@
 //! The writer: the one task that makes changes.
 
-use std::{sync::Arc, time::Duration};
-
-use tokio::sync::{mpsc, oneshot};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use crate::{
     catalog::Commit,
     lease::{StreamEnd, StreamId},
+    store::{Batch, Prune, Record, Store, StoreError},
     types::{LeaseId, Moment, Target},
 };
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Departed, Proof, Refusal, Renewed, Shared, TokenHash,
@@ -20,79 +20,121 @@ use super::{
 
 /// How often the writer looks at the clock even when nothing is due: that is how a
 /// stall is noticed.
-const TICK: Duration = Duration::from_millis(100);
+pub(super) const TICK: Duration = Duration::from_millis(100);
 /// How many commands one batch takes at most, so that expiry is never kept waiting.
 const BATCH: usize = 1024;
 
-type Reply<T> = oneshot::Sender<T>;
+type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 
 /// What only the writer does.
 #[derive(Debug)]
 pub(super) enum Command {
     Register { entries: Vec<Entry>, at: Moment, reply: Reply<Vec<Result<Entered, Refusal>>> },
-    Restore { target: Target, proof: Proof, at: Moment, reply: Reply<Result<Renewed, Refusal>> },
-    Deregister { target: Target, proof: Proof, reply: Reply<Result<Departed, Refusal>> },
+    Restore { target: Target, proof: Proof, at: Moment, reply: Reply<Renewed> },
+    Deregister { target: Target, proof: Proof, reply: Reply<Departed> },
     Attach { stream: StreamId, leases: Leases, at: Moment, reply: Reply<Vec<(LeaseId, Refusal)>> },
     EndStream { stream: StreamId, end: StreamEnd, at: Moment },
+    Close { reply: oneshot::Sender<Result<(), StoreError>> },
 }
 
 type Leases = Vec<(LeaseId, Option<TokenHash>)>;
 
 /// An answer that may be given once the batch is committed.
-enum Answer {
+pub(super) enum Answer {
     Register(Reply<Vec<Result<Entered, Refusal>>>, Vec<Result<Entered, Refusal>>),
-    Restore(Reply<Result<Renewed, Refusal>>, Result<Renewed, Refusal>),
-    Deregister(Reply<Result<Departed, Refusal>>, Result<Departed, Refusal>),
+    Restore(Reply<Renewed>, Result<Renewed, Refusal>),
+    Deregister(Reply<Departed>, Result<Departed, Refusal>),
     Attach(Reply<Vec<(LeaseId, Refusal)>>, Vec<(LeaseId, Refusal)>),
 }
 
 #[derive(Debug)]
 pub(super) struct Writer {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) store: Option<Arc<Store>>,
     commands: mpsc::UnboundedReceiver<Command>,
+    /// Commands that were taken and not decided yet.
+    pub(super) waiting: VecDeque<Command>,
+    /// How much the history in memory had forgotten when the store was told last.
+    pruned: u64,
     scribe: mpsc::UnboundedSender<Arc<Commit>>,
 }
 
+/// What was decided, before anybody knows of it.
+#[derive(Default)]
+pub(super) struct Decided {
+    /// When.
+    pub(super) at: Moment,
+    commits: Vec<Arc<Commit>>,
+    records: Vec<(LeaseId, Option<Record>)>,
+    pub(super) answers: Vec<Answer>,
+    /// How long there is nothing to do but to wait for commands.
+    wait: Duration,
+}
+
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, commands: mpsc::UnboundedReceiver<Command>) -> Self {
-        Self { shared, commands, scribe: scribe::start() }
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        commands: mpsc::UnboundedReceiver<Command>,
+        store: Option<Arc<Store>>,
+    ) -> Self {
+        Self { shared, store, commands, waiting: VecDeque::new(), pruned: 0, scribe: scribe::start() }
     }
 
-    /// Runs until every sender of commands is gone.
+    /// Runs until every sender of commands is gone, or it was told to close.
     pub(super) async fn run(mut self) {
-        let mut batch = Vec::with_capacity(BATCH);
         let mut wait = TICK;
         loop {
-            tokio::select! {
-                taken = self.commands.recv_many(&mut batch, BATCH) => {
-                    if taken == 0 {
+            if self.waiting.is_empty() {
+                tokio::select! {
+                    more = self.receive() => if !more { return },
+                    () = tokio::time::sleep(wait) => {}
+                }
+            } else {
+                // Renewals must not wait for all of a large batch.
+                tokio::task::yield_now().await;
+            }
+            // Where nobody waits for the disk, it may have failed since the last batch.
+            let trouble = self.store.as_ref().and_then(|store| store.trouble());
+            let (decided, error) = if trouble.is_some() {
+                (Decided { at: self.shared.clock.now(), ..Decided::default() }, trouble)
+            } else {
+                let mut decided = self.decide(portion(&self.waiting));
+                let error = self.write(&mut decided).await.err();
+                (decided, error)
+            };
+            wait = decided.wait;
+            match error {
+                None => self.tell(decided),
+                Some(error) => {
+                    if !self.hold_out(error, decided).await {
                         return;
                     }
                 }
-                () = tokio::time::sleep(wait) => {}
             }
-            loop {
-                let rest = batch.split_off(portion(&batch));
-                wait = self.commit(&mut batch);
-                batch = rest;
-                if batch.is_empty() {
-                    break;
-                }
-                // Renewals must not wait for all of a large batch.
-                tokio::task::yield_now().await;
+            if let Some(Command::Close { .. }) = self.waiting.front() {
+                return self.close().await;
             }
         }
     }
 
-    /// Decides the batch and what is due, publishes, answers. Returns how long there is
-    /// nothing to do but to wait for commands.
-    fn commit(&self, batch: &mut Vec<Command>) -> Duration {
+    /// Waits for commands; says whether there can be any.
+    pub(super) async fn receive(&mut self) -> bool {
+        let mut taken = Vec::with_capacity(BATCH);
+        let more = self.commands.recv_many(&mut taken, BATCH).await > 0;
+        self.waiting.extend(taken);
+        more
+    }
+
+    /// Decides so many commands, and what is due.
+    fn decide(&mut self, portion: usize) -> Decided {
         self.shared.clock.follow();
-        let mut answers = Vec::with_capacity(batch.len());
-        let (commits, wait) = self.shared.decide(|book, now| {
+        let mut answers = Vec::with_capacity(portion);
+        let commands = self.waiting.drain(..portion);
+        let (shared, anchor) = (&self.shared, self.shared.clock.anchor());
+        shared.decide(|book, now| {
             let mut draft = book.draft();
-            for command in batch.drain(..) {
-                answers.extend(self.apply(book, command, now, &mut draft));
+            for command in commands {
+                answers.extend(apply(shared, book, command, now, &mut draft));
                 draft.close();
             }
             book.tick(now, now.plus(TICK), &mut draft);
@@ -101,65 +143,134 @@ impl Writer {
                 book.revision = last.revision;
             }
             let next = book.leases.next_wake().unwrap_or(now.plus(TICK));
-            (commits, Duration::from_micros(next.micros_since(now)).min(TICK))
-        });
-        self.shared.book.lock().leases.settle();
-        self.shared.view.publish(&commits);
-        for answer in answers {
+            let wait = Duration::from_micros(next.micros_since(now)).min(TICK);
+            let records = book.take_touched(anchor);
+            book.in_doubt = !records.is_empty();
+            Decided { at: now, commits, records, answers, wait }
+        })
+    }
+
+    /// Has the store write what was decided; returns when that counts as written.
+    async fn write(&mut self, decided: &mut Decided) -> Result<(), StoreError> {
+        if decided.records.is_empty() {
+            return Ok(());
+        }
+        let prune = self.prune();
+        let Some(store) = &self.store else { return Ok(()) };
+        let batch = Batch {
+            records: std::mem::take(&mut decided.records),
+            commits: decided.commits.clone(),
+            anchor: self.shared.clock.anchor(),
+            prune,
+        };
+        let _timer = self.shared.metrics.store_commit();
+        self.patiently(store.commit(batch)).await
+    }
+
+    /// What the store may forget, once that is as much as the history in memory holds.
+    fn prune(&mut self) -> Option<Prune> {
+        let catalog = self.shared.view.read();
+        let evicted = catalog.evicted_bytes();
+        if evicted - self.pruned <= catalog.history_bytes() as u64 {
+            return None;
+        }
+        self.pruned = evicted;
+        let (through, evicted) = catalog.evicted();
+        Some(Prune { through, evicted })
+    }
+
+    /// What was decided holds: streams hear of what they lost, watchers of all of it, then it
+    /// is answered.
+    pub(super) fn tell(&self, decided: Decided) {
+        {
+            let mut book = self.shared.book.lock();
+            book.in_doubt = false;
+            book.leases.settle();
+        }
+        self.shared.view.publish(&decided.commits);
+        for answer in decided.answers {
             answer.send();
         }
-        for commit in commits {
+        for commit in decided.commits {
             commit.changes.iter().for_each(|change| self.shared.metrics.count(change));
             // The scribe ends with the runtime, and so does this task.
             let _ = self.scribe.send(commit);
         }
-        wait
     }
 
-    fn apply(&self, book: &mut Book, command: Command, now: Moment, draft: &mut Draft) -> Option<Answer> {
-        Some(match command {
-            Command::Register { entries, at, reply } => {
-                let at = received(book, at);
-                let at = Now { moment: at, wall: self.shared.clock.wall(at) };
-                let entered = entries.into_iter().map(|entry| book.register(entry, at, draft)).collect();
-                Answer::Register(reply, entered)
+    /// Ends in order: everything that was decided is written.
+    async fn close(mut self) {
+        self.commands.close();
+        while self.receive().await {}
+        let result = match &self.store {
+            Some(store) => store.close().await,
+            None => Ok(()),
+        };
+        let mut result = Some(result);
+        for command in self.waiting.drain(..) {
+            if let Command::Close { reply } = command {
+                drop(reply.send(result.take().unwrap_or(Ok(()))));
             }
-            Command::Restore { target, proof, at, reply } => {
-                Answer::Restore(reply, book.restore(&target, proof, received(book, at), draft))
-            }
-            Command::Deregister { target, proof, reply } => {
-                Answer::Deregister(reply, book.deregister(&target, proof, now, draft))
-            }
-            Command::Attach { stream, leases, at, reply } => {
-                let at = received(book, at);
-                let mut refused = Vec::new();
-                for (id, token) in leases {
-                    if let Err(refusal) = book.attach_restoring(stream, id, token, at, draft) {
-                        refused.push((id, refusal));
-                    }
-                }
-                Answer::Attach(reply, refused)
-            }
-            Command::EndStream { stream, end, at } => {
-                book.end_stream(stream, end, at, now, draft);
-                return None;
-            }
-        })
+        }
     }
 }
 
+fn apply(
+    shared: &Shared,
+    book: &mut Book,
+    command: Command,
+    now: Moment,
+    draft: &mut Draft,
+) -> Option<Answer> {
+    Some(match command {
+        // Whoever has gone while the disk kept it waiting is not registered behind its back.
+        Command::Register { reply, .. } if reply.is_closed() => return None,
+        Command::Register { entries, at, reply } => {
+            let at = received(book, at);
+            let at = Now { moment: at, wall: shared.clock.wall(at) };
+            let entered = entries.into_iter().map(|entry| book.register(entry, at, draft)).collect();
+            Answer::Register(reply, entered)
+        }
+        Command::Restore { target, proof, at, reply } => {
+            Answer::Restore(reply, book.restore(&target, proof, received(book, at), draft))
+        }
+        Command::Deregister { target, proof, reply } => {
+            Answer::Deregister(reply, book.deregister(&target, proof, now, draft))
+        }
+        Command::Attach { stream, leases, at, reply } => {
+            let at = received(book, at);
+            let mut refused = Vec::new();
+            for (id, token) in leases {
+                if let Err(refusal) = book.attach_restoring(stream, id, token, at, draft) {
+                    refused.push((id, refusal));
+                }
+            }
+            Answer::Attach(reply, refused)
+        }
+        Command::EndStream { stream, end, at } => {
+            book.end_stream(stream, end, at, now, draft);
+            return None;
+        }
+        // Never part of a portion.
+        Command::Close { .. } => return None,
+    })
+}
+
 /// How many commands make a commit of about [`BATCH`] registrations.
-fn portion(commands: &[Command]) -> usize {
+fn portion(commands: &VecDeque<Command>) -> usize {
     let mut weight = 0;
-    let full = commands.iter().position(|command| {
+    for (at, command) in commands.iter().enumerate() {
         weight += match command {
             Command::Register { entries, .. } => entries.len(),
             Command::Attach { leases, .. } => leases.len(),
+            Command::Close { .. } => return at,
             _ => 1,
         };
-        weight >= BATCH
-    });
-    full.map_or(commands.len(), |at| at + 1)
+        if weight >= BATCH {
+            return at + 1;
+        }
+    }
+    commands.len()
 }
 
 /// What was received before a stall of ours could not be decided before it: it counts
@@ -172,10 +283,29 @@ impl Answer {
     /// Whoever asked may be gone; what was decided stands.
     fn send(self) {
         match self {
-            Self::Register(reply, answer) => drop(reply.send(answer)),
+            Self::Register(reply, answer) => drop(reply.send(Ok(answer))),
             Self::Restore(reply, answer) => drop(reply.send(answer)),
             Self::Deregister(reply, answer) => drop(reply.send(answer)),
-            Self::Attach(reply, answer) => drop(reply.send(answer)),
+            Self::Attach(reply, answer) => drop(reply.send(Ok(answer))),
+        }
+    }
+
+    /// Whose fresh tokens nobody knows if this answer is not given.
+    pub(super) fn unclaimed(&self) -> impl Iterator<Item = LeaseId> {
+        let entered: &[Result<Entered, Refusal>] = match self {
+            Self::Register(_, entered) => entered,
+            _ => &[],
+        };
+        entered.iter().flatten().filter(|entered| entered.fresh_token).map(|entered| entered.instance.id)
+    }
+
+    pub(super) fn refuse(self, refusal: &Refusal) {
+        let refusal = refusal.clone();
+        match self {
+            Self::Register(reply, _) => drop(reply.send(Err(refusal))),
+            Self::Restore(reply, _) => drop(reply.send(Err(refusal))),
+            Self::Deregister(reply, _) => drop(reply.send(Err(refusal))),
+            Self::Attach(reply, _) => drop(reply.send(Err(refusal))),
         }
     }
 }
@@ -276,9 +406,9 @@ mod tests {
             end: StreamEnd::Server,
             at: Moment(0),
         };
-        assert_eq!(portion(&[]), 0);
-        assert_eq!(portion(&[small(), small()]), 2);
-        let mut commands = vec![large];
+        assert_eq!(portion(&VecDeque::new()), 0);
+        assert_eq!(portion(&VecDeque::from([small(), small()])), 2);
+        let mut commands = VecDeque::from([large]);
         commands.extend((0..50).map(|_| small()));
         assert_eq!(portion(&commands), 25);
     }
