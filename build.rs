@@ -13,18 +13,37 @@ use std::{
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 
+/// The messages that have a form of their own in `proto::wire`.
+const WIRE: [&str; 0] = [];
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
     let out = PathBuf::from(env::var("OUT_DIR")?);
 
     let files = ["leasehold/v1/registry.proto", "leasehold/v1/admin.proto", "google/rpc/error_details.proto"];
+    let set = compile(&files, &out.join("leasehold_descriptor.bin"))?;
     tonic_prost_build::configure()
+        .build_server(false)
         .extern_path(".google.rpc", "::tonic_types::pb")
         .extern_path(".leasehold.v1.BatchRegisterRequest", "crate::proto::BatchRegisterRequest")
         .btree_map(".")
         .bytes(".leasehold.v1.StoredRegistration")
+        .compile_fds(set.clone())?;
+    // The server's side of the same services: the messages that it sees most are read and
+    // written there without becoming trees of values; see `proto::wire`.
+    let server = out.join("server");
+    fs::create_dir_all(&server)?;
+    let mut builder = tonic_prost_build::configure()
+        .out_dir(server)
+        .build_client(false)
         .codec_path("crate::proto::codec::Codec")
-        .compile_fds(compile(&files, &out.join("leasehold_descriptor.bin"))?)?;
+        .extern_path(".google.rpc", "::tonic_types::pb")
+        .extern_path(".leasehold.v1", "crate::proto");
+    for message in WIRE {
+        let path = format!(".leasehold.v1.{message}");
+        builder = builder.extern_path(path, format!("crate::proto::wire::{message}"));
+    }
+    builder.compile_fds(set)?;
 
     let files = ["registry/v1/echo.proto", "registry/v1/kinds.proto", "google/rpc/error_details.proto"];
     tonic_prost_build::configure()

@@ -4,14 +4,21 @@
 
 mod batch;
 pub mod codec;
+pub mod wire;
 
 mod generated {
     #![allow(missing_docs, unused_qualifications, clippy::all, clippy::pedantic)]
     tonic::include_proto!("leasehold.v1");
 }
 
+mod server {
+    #![allow(missing_docs, unused_qualifications, clippy::all, clippy::pedantic)]
+    include!(concat!(env!("OUT_DIR"), "/server/leasehold.v1.rs"));
+}
+
 pub use batch::BatchRegisterRequest;
 pub use generated::*;
+pub use server::*;
 
 /// The service's full name, as gRPC paths and health checks spell it.
 pub const SERVICE_NAME: &str = "leasehold.v1.Registry";
