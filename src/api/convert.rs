@@ -13,8 +13,8 @@ use crate::{
     engine::{Engine, Registration},
     proto::{self, codec::undecodable},
     types::{
-        Content, Filter, Info, Instance, LeaseTimes, NameError, ServiceName, ServiceUrl, Status, Target,
-        UrlError, WallTime,
+        Content, Filter, Info, Instance, LeaseTimes, NameError, Parts, ServiceName, ServiceUrl, Status,
+        Target, UrlError, WallTime,
     },
 };
 
@@ -71,14 +71,14 @@ pub(super) fn registration(
     match (url, service, drop_grace) {
         (Ok(url), Ok(service), Ok(drop_grace)) if faults.is_empty() => Ok(Registration {
             client_id: (!request.id.is_empty()).then(|| Arc::from(request.id)),
-            content: Content {
+            content: Content::from(Parts {
                 service,
                 url,
                 info: Info(Bytes::from(info.encode_to_vec())),
                 labels: request.labels,
                 zone: request.zone,
                 weight: request.weight,
-            },
+            }),
             ttl_wish: request.ttl_seconds,
             drop_grace,
             token: (!request.lease_token.is_empty()).then_some(request.lease_token),
@@ -217,16 +217,11 @@ fn check_labels(labels: &BTreeMap<String, String>, fault: &mut impl FnMut(&str, 
 
 /// An instance with its lease's times as people's.
 pub(super) fn instance(engine: &dyn Engine, instance: &Instance, times: LeaseTimes) -> proto::Instance {
-    let content = &*instance.content;
+    // Packed by us in the wire's own form: it decodes.
+    let content = proto::Instance::decode(instance.content().packed()).unwrap_or_default();
     proto::Instance {
         id: instance.id.to_string(),
-        service: content.service.to_string(),
-        url: content.url.to_string(),
-        // Encoded by us from a decoded one: it decodes.
-        info: Some(Struct::decode(content.info.0.clone()).unwrap_or_default()),
-        labels: content.labels.clone(),
-        zone: content.zone.clone(),
-        weight: content.weight,
+        service: instance.service.to_string(),
         status: match instance.status {
             Status::Alive => "alive",
             Status::Suspect => "suspect",
@@ -238,11 +233,12 @@ pub(super) fn instance(engine: &dyn Engine, instance: &Instance, times: LeaseTim
         expires_at: Some(timestamp(engine.wall(times.deadline))),
         ttl_seconds: instance.ttl.0,
         revision: instance.revision.0,
+        ..content
     }
 }
 
 /// Instances with their times as they stand now, in order.
-pub(super) fn instances(engine: &dyn Engine, some: &[Arc<Instance>]) -> Vec<proto::Instance> {
+pub(super) fn instances(engine: &dyn Engine, some: &[Instance]) -> Vec<proto::Instance> {
     let ids: Vec<_> = some.iter().map(|instance| instance.id).collect();
     let times = engine.times(&ids);
     some.iter().zip(times).map(|(one, times)| instance(engine, one, known(engine, times))).collect()

@@ -49,7 +49,7 @@ fn faults(request: proto::RegisterRequest) -> Vec<String> {
 fn the_first_name_that_is_there_names_the_service() {
     let check = |request: proto::RegisterRequest, expect: &str| {
         let registration = registration(request, PEER, "").unwrap();
-        assert_eq!(registration.content.service.as_str(), expect);
+        assert_eq!(registration.content.service().as_str(), expect);
     };
     let all = info([("id", text("from-info")), ("display_name", text("Shown Name"))]);
     let full = proto::RegisterRequest {
@@ -122,7 +122,7 @@ fn equal_infos_are_equal_bytes() {
     let other = info([("b", text("x")), ("a", number(1.0))]);
     let bytes = |info| {
         let request = proto::RegisterRequest { info: Some(info), ..request() };
-        registration(request, PEER, "").unwrap().content.info
+        registration(request, PEER, "").unwrap().content.view().info().to_vec()
     };
     assert_eq!(bytes(one), bytes(other));
 }

@@ -1,7 +1,5 @@
 //! List: pages of what lives now.
 
-use std::sync::Arc;
-
 use prost::Message as _;
 use tonic::Status;
 
@@ -55,7 +53,7 @@ impl Registry {
             };
             let count = catalog.count(&filter);
             let most = size.saturating_add(1);
-            let found: Vec<Arc<Instance>> = match &page {
+            let found: Vec<Instance> = match &page {
                 None => catalog.matching(&filter).take(most).cloned().collect(),
                 Some(page) => catalog.matching_after(&filter, &page.after).take(most).cloned().collect(),
             };
@@ -67,9 +65,7 @@ impl Registry {
             return Err(too_large(found.len(), &filter));
         }
         let next_page_token = match found.last() {
-            Some(last) if more => {
-                PageToken { resume, after: (last.content.service.clone(), last.id) }.encode()
-            }
+            Some(last) if more => PageToken { resume, after: (last.service.clone(), last.id) }.encode(),
             _ => String::new(),
         };
         let mut services = Vec::with_capacity(found.len());

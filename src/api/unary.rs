@@ -12,7 +12,7 @@ use crate::{
     call::{Caller, Door},
     engine::{Outcome, Proof, Registered, Registration, embedded::hash_token},
     proto::{self, batch_register_response::result::Result as BatchResult, registry_server},
-    types::{Content, LeaseId, Target},
+    types::{LeaseId, Target},
 };
 
 use super::{
@@ -178,8 +178,8 @@ impl Registry {
         // Ids, times, tags and the message's own words come to less.
         let fixed = 400 + ping_url;
         let good = good.iter().map(|one| {
-            let Content { service, url, .. } = &one.content;
-            fixed + url.as_str().len() + 2 * service.as_str().len()
+            let content = one.content.view();
+            fixed + content.url().len() + 2 * content.service().as_str().len()
         });
         let bad = bad.iter().flatten().map(|status| 32 + 2 * status.message().len() + status.details().len());
         let bytes: usize = good.chain(bad).sum();
@@ -191,8 +191,8 @@ impl Registry {
     }
 
     fn registered(&self, registered: Registered, caller: &Caller) -> proto::RegisterResponse {
-        let instance = &*registered.instance;
-        let (service, url) = (&instance.content.service, &instance.content.url);
+        let instance = &registered.instance;
+        let (service, url) = (&instance.service, instance.content().url());
         let ttl = instance.ttl.0;
         let what = match registered.outcome {
             Outcome::New => "is registered",

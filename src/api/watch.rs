@@ -193,7 +193,7 @@ impl Watcher {
 
     async fn send_snapshot(
         &mut self,
-        mut instances: &[Arc<Instance>],
+        mut instances: &[Instance],
         event: fn(proto::Instance) -> proto::Event,
         revision: Revision,
     ) -> Result<(), End> {
@@ -212,15 +212,15 @@ impl Watcher {
 
     /// Takes the next matching instances off, about a message full; one that is larger
     /// makes a portion of its own.
-    fn portion(&self, rest: &mut &[Arc<Instance>]) -> Option<Vec<Arc<Instance>>> {
+    fn portion(&self, rest: &mut &[Instance]) -> Option<Vec<Instance>> {
         let (mut part, mut bytes) = (Vec::new(), 0);
         while let Some((next, after)) = rest.split_first() {
-            if self.filter.matches(&next.content) {
+            if self.filter.matches(next.content()) {
                 bytes += next.event_bytes();
                 if bytes > MESSAGE_BYTES && !part.is_empty() {
                     break;
                 }
-                part.push(Arc::clone(next));
+                part.push(next.clone());
             }
             *rest = after;
         }

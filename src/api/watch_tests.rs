@@ -10,7 +10,7 @@ use crate::{
     engine::{Proof, Registration, embedded::Embedded},
     metrics::Metrics,
     proto::event::Reason,
-    types::{Content, Info, LeaseId, ServiceName, ServiceUrl, Target},
+    types::{Content, Info, LeaseId, Parts, ServiceName, ServiceUrl, Target},
 };
 
 const PEER: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -18,14 +18,14 @@ const PEER: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOS
 fn replica(n: usize, weight: u32) -> Registration {
     Registration {
         client_id: None,
-        content: Content {
+        content: Content::from(Parts {
             service: ServiceName::fold("s").unwrap(),
             url: ServiceUrl::parse(&format!("http://h{n}")).unwrap(),
             info: Info(bytes::Bytes::new()),
             labels: BTreeMap::from([("filler".to_owned(), "x".repeat(256))]),
             zone: String::new(),
             weight,
-        },
+        }),
         ttl_wish: 3600,
         drop_grace: None,
         token: None,
@@ -86,7 +86,7 @@ async fn a_slow_reader_of_a_snapshot_converges_before_it_is_synced() {
     let catalog = engine.view().read();
     let filter = Filter::default();
     let live: BTreeMap<String, u32> =
-        catalog.matching(&filter).map(|one| (one.id.to_string(), one.content.weight)).collect();
+        catalog.matching(&filter).map(|one| (one.id.to_string(), one.content().weight())).collect();
     assert_eq!(live.len(), 3000 - 300 + 100);
     assert_eq!(view, live);
 }

@@ -1,7 +1,5 @@
 //! Changes, as engines commit them and as readers see them through their filter.
 
-use std::sync::Arc;
-
 use crate::types::{Filter, Instance, LeaseTimes, Revision};
 
 /// What happened to an instance.
@@ -83,9 +81,9 @@ pub struct Change {
     /// Why.
     pub reason: Reason,
     /// How it was; none if it was not there.
-    pub before: Option<Arc<Instance>>,
+    pub before: Option<Instance>,
     /// How it is; none if it is gone.
-    pub after: Option<Arc<Instance>>,
+    pub after: Option<Instance>,
     /// Its lease's times at that point.
     pub times: LeaseTimes,
     /// Whether the brake had held this expiry back.
@@ -109,7 +107,7 @@ pub struct Event {
     /// Why.
     pub reason: Reason,
     /// How it is, or was last.
-    pub instance: Arc<Instance>,
+    pub instance: Instance,
     /// Its lease's times at that point.
     pub times: LeaseTimes,
     /// Whether the brake had held this expiry back.
@@ -118,13 +116,13 @@ pub struct Event {
 
 impl Change {
     /// The instance it is about, as it is or was last.
-    pub fn instance(&self) -> Option<&Arc<Instance>> {
+    pub fn instance(&self) -> Option<&Instance> {
         self.after.as_ref().or(self.before.as_ref())
     }
 
     /// How a reader sees it: not at all, as it is, or as entering or leaving the filter.
     pub fn seen_through(&self, filter: &Filter) -> Option<Event> {
-        let matches = |instance: &&Arc<Instance>| filter.matches(&instance.content);
+        let matches = |instance: &&Instance| filter.matches(instance.content());
         let before = self.before.as_ref().filter(matches);
         let after = self.after.as_ref().filter(matches);
         let (kind, reason, instance) = match (before, after) {
@@ -136,20 +134,20 @@ impl Change {
                 None => (self.kind, self.reason, before),
             },
         };
-        let instance = Arc::clone(instance);
+        let instance = instance.clone();
         Some(Event { kind, reason, instance, times: self.times, braked: self.braked })
     }
 
     /// An upper bound of its bytes on the wire.
     pub fn bytes(&self) -> usize {
-        self.instance().map_or(0, |instance| instance.event_bytes())
+        self.instance().map_or(0, Instance::event_bytes)
     }
 }
 
 impl Commit {
     /// About what it takes in memory, were its instances held by nothing else.
     pub fn memory(&self) -> usize {
-        let of = |instance: &Arc<Instance>| instance.event_bytes() + 112 * instance.content.labels.len();
+        let of = |instance: &Instance| instance.event_bytes();
         self.changes.iter().map(|change| 512 + change.instance().map_or(0, of)).sum()
     }
 

@@ -35,11 +35,11 @@ impl Evicted {
     pub(super) fn note(&mut self, commit: &Commit) {
         for change in &commit.changes {
             for instance in [&change.before, &change.after].into_iter().flatten() {
-                let content = &instance.content;
-                self.last.insert(key(Some(&content.service), None), commit.revision);
-                for label in &content.labels {
+                let service = &instance.service;
+                self.last.insert(key(Some(service), None), commit.revision);
+                for label in instance.content().labels() {
                     self.last.insert(key(None, Some(label)), commit.revision);
-                    self.last.insert(key(Some(&content.service), Some(label)), commit.revision);
+                    self.last.insert(key(Some(service), Some(label)), commit.revision);
                 }
             }
         }
@@ -55,11 +55,11 @@ impl Evicted {
             return true;
         }
         let gone = |service, label| self.last.get(&key(service, label)).is_some_and(|at| *at > revision);
-        let labels = filter.labels();
+        let labels = || filter.labels().iter().map(|(key, value)| (key.as_str(), value.as_str()));
         match filter.services() {
-            [] => labels.iter().all(|label| gone(None, Some(label))),
+            [] => labels().all(|label| gone(None, Some(label))),
             services => services.iter().any(|service| {
-                gone(Some(service), None) && labels.iter().all(|label| gone(Some(service), Some(label)))
+                gone(Some(service), None) && labels().all(|label| gone(Some(service), Some(label)))
             }),
         }
     }
@@ -97,7 +97,7 @@ impl Evicted {
 /// one case of 2^64.
 const ANYTHING: u64 = 0;
 
-fn key(service: Option<&ServiceName>, label: Option<(&String, &String)>) -> u64 {
+fn key(service: Option<&ServiceName>, label: Option<(&str, &str)>) -> u64 {
     let mut digest = Digest::default();
     // No service has the empty name, and a label is two texts.
     digest.text(service.map_or("", ServiceName::as_str));

@@ -8,16 +8,20 @@
 mod change;
 mod evicted;
 mod history;
+mod shelf;
 mod snapshot;
 
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeSet, HashMap},
     ops::Bound,
     sync::Arc,
 };
+
+use foldhash::fast::RandomState;
+use hashbrown::{HashTable, hash_table::Entry};
 
 use crate::types::{Epoch, Filter, Instance, LeaseId, Revision, ServiceName};
 
@@ -27,16 +31,17 @@ pub use history::{Cursor, Delta, Since};
 pub use snapshot::{Removal, Snapshot};
 
 use history::History;
-
-type ByService = BTreeMap<ServiceName, BTreeMap<LeaseId, Arc<Instance>>>;
+use shelf::Shelf;
 
 /// What lives, and how it came so.
 #[derive(Debug)]
 pub struct Catalog {
     epoch: Epoch,
     revision: Revision,
-    by_id: HashMap<LeaseId, Arc<Instance>>,
-    by_service: ByService,
+    by_id: HashTable<Instance>,
+    shelves: HashMap<ServiceName, Shelf, RandomState>,
+    /// The services, in order.
+    services: BTreeSet<ServiceName>,
     history: History,
 }
 
@@ -49,8 +54,9 @@ impl Catalog {
         Self {
             epoch,
             revision: Revision(0),
-            by_id: HashMap::new(),
-            by_service: BTreeMap::new(),
+            by_id: HashTable::new(),
+            shelves: HashMap::default(),
+            services: BTreeSet::new(),
             history: History::new(history_bytes),
         }
     }
@@ -61,7 +67,7 @@ impl Catalog {
         epoch: Epoch,
         revision: Revision,
         history_bytes: usize,
-        instances: impl Iterator<Item = Arc<Instance>>,
+        instances: impl Iterator<Item = Instance>,
         commits: Vec<Arc<Commit>>,
         evictions: &[Eviction],
     ) -> Self {
@@ -83,7 +89,7 @@ impl Catalog {
         debug_assert!(commit.revision > self.revision, "revisions rise");
         for change in &commit.changes {
             match &change.after {
-                Some(after) => self.put(Arc::clone(after)),
+                Some(after) => self.put(after.clone()),
                 None => {
                     if let Some(before) = &change.before {
                         self.take(before);
@@ -116,50 +122,47 @@ impl Catalog {
     }
 
     /// One instance.
-    pub fn get(&self, id: LeaseId) -> Option<&Arc<Instance>> {
-        self.by_id.get(&id)
+    pub fn get(&self, id: LeaseId) -> Option<&Instance> {
+        self.by_id.find(id.table_hash(), |instance| instance.id == id)
     }
 
     /// The instance of a service that was registered last.
-    pub fn newest(&self, service: &ServiceName) -> Option<&Arc<Instance>> {
-        self.by_service.get(service)?.values().max_by_key(|instance| (instance.registered_at, instance.id))
+    pub fn newest(&self, service: &ServiceName) -> Option<&Instance> {
+        self.shelves.get(service)?.iter().max_by_key(|instance| (instance.registered_at, instance.id))
     }
 
     /// How many match.
     pub fn count(&self, filter: &Filter) -> usize {
         if filter.labels().is_empty() {
-            self.services(filter).map(BTreeMap::len).sum()
+            self.shelves(filter).map(Shelf::len).sum()
         } else {
             self.matching(filter).count()
         }
     }
 
     /// What matches, ordered by service, then id.
-    pub fn matching<'a>(&'a self, filter: &'a Filter) -> impl Iterator<Item = &'a Arc<Instance>> {
-        self.services(filter)
-            .flat_map(BTreeMap::values)
-            .filter(move |instance| filter.matches(&instance.content))
+    pub fn matching<'a>(&'a self, filter: &'a Filter) -> impl Iterator<Item = &'a Instance> {
+        self.shelves(filter).flat_map(Shelf::iter).filter(move |instance| filter.matches(instance.content()))
     }
 
     /// The same from after `key` on.
     pub fn matching_after<'a>(
         &'a self,
         filter: &'a Filter,
-        key: &PageKey,
-    ) -> impl Iterator<Item = &'a Arc<Instance>> {
-        let (service, id) = key.clone();
-        let rest = self.by_service.get(&service).map(|instances| {
-            instances.range((Bound::Excluded(id), Bound::Unbounded)).map(|(_, instance)| instance)
-        });
+        key: &'a PageKey,
+    ) -> impl Iterator<Item = &'a Instance> {
+        let (service, id) = key;
+        let rest = self.shelves.get(service).map(|shelf| shelf.after(*id));
         let named = filter.services();
-        let next = named.partition_point(|name| *name <= service);
-        let named = named[next..].iter().filter_map(|name| self.by_service.get(name));
+        let next = named.partition_point(|name| name <= service);
+        let named = named[next..].iter();
         let all = filter.services().is_empty().then(|| {
             let after = (Bound::Excluded(service), Bound::Unbounded);
-            self.by_service.range::<ServiceName, _>(after).map(|(_, instances)| instances)
+            self.services.range::<ServiceName, _>(after)
         });
-        let later = named.chain(all.into_iter().flatten()).flat_map(BTreeMap::values);
-        rest.into_iter().flatten().chain(later).filter(move |instance| filter.matches(&instance.content))
+        let later = named.chain(all.into_iter().flatten()).filter_map(|name| self.shelves.get(name));
+        let all = rest.into_iter().flatten().chain(later.flat_map(Shelf::iter));
+        all.filter(move |instance| filter.matches(instance.content()))
     }
 
     /// What a cursor has not seen, in order: whole revisions, until `max_bytes` are
@@ -171,7 +174,8 @@ impl Catalog {
     /// What lives now, of the filter's services whatever their labels: one for all
     /// readers of these services.
     pub fn snapshot(&self, services: &Filter) -> Snapshot {
-        let instances = self.services(services).flat_map(BTreeMap::values).cloned().collect();
+        let mut instances = Vec::with_capacity(self.shelves(services).map(Shelf::len).sum());
+        instances.extend(self.shelves(services).flat_map(Shelf::iter).cloned());
         Snapshot::new(self.revision, instances)
     }
 
@@ -195,33 +199,37 @@ impl Catalog {
         self.history.evicted()
     }
 
-    fn services<'a>(
-        &'a self,
-        filter: &'a Filter,
-    ) -> impl Iterator<Item = &'a BTreeMap<LeaseId, Arc<Instance>>> {
-        let named = filter.services().iter().filter_map(|service| self.by_service.get(service));
-        let all = filter.services().is_empty().then(|| self.by_service.values());
-        named.chain(all.into_iter().flatten())
+    fn shelves<'a>(&'a self, filter: &'a Filter) -> impl Iterator<Item = &'a Shelf> {
+        let all = filter.services().is_empty().then_some(&self.services);
+        let names = filter.services().iter().chain(all.into_iter().flatten());
+        names.filter_map(|name| self.shelves.get(name))
     }
 
-    fn put(&mut self, instance: Arc<Instance>) {
-        let service = &instance.content.service;
-        if !self.by_service.contains_key(service) {
-            self.by_service.insert(service.clone(), BTreeMap::new());
+    fn put(&mut self, instance: Instance) {
+        let service = &instance.service;
+        if let Some(shelf) = self.shelves.get_mut(service) {
+            shelf.put(instance.clone());
+        } else {
+            self.services.insert(service.clone());
+            self.shelves.entry(service.clone()).or_default().put(instance.clone());
         }
-        if let Some(instances) = self.by_service.get_mut(service) {
-            instances.insert(instance.id, Arc::clone(&instance));
+        let id = instance.id;
+        match self.by_id.entry(id.table_hash(), |known| known.id == id, |known| known.id.table_hash()) {
+            Entry::Occupied(mut known) => *known.get_mut() = instance,
+            Entry::Vacant(room) => drop(room.insert(instance)),
         }
-        self.by_id.insert(instance.id, instance);
     }
 
     fn take(&mut self, instance: &Instance) {
-        self.by_id.remove(&instance.id);
-        let service = &instance.content.service;
-        if let Some(instances) = self.by_service.get_mut(service) {
-            instances.remove(&instance.id);
-            if instances.is_empty() {
-                self.by_service.remove(service);
+        let id = instance.id;
+        if let Ok(known) = self.by_id.find_entry(id.table_hash(), |known| known.id == id) {
+            known.remove();
+        }
+        if let Some(shelf) = self.shelves.get_mut(&instance.service) {
+            shelf.take(id);
+            if shelf.is_empty() {
+                self.shelves.remove(&instance.service);
+                self.services.remove(&instance.service);
             }
         }
     }

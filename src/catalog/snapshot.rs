@@ -1,6 +1,6 @@
 //! What lived at one revision: immutable, shared by all who read it.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::cmp::Ordering;
 
 use crate::types::{Filter, Instance, LeaseId, Revision};
 
@@ -8,14 +8,14 @@ use crate::types::{Filter, Instance, LeaseId, Revision};
 #[derive(Debug)]
 pub struct Snapshot {
     revision: Revision,
-    instances: Vec<Arc<Instance>>,
+    instances: Vec<Instance>,
 }
 
 /// An instance that a snapshot had and a later one has not.
-pub type Removal = Arc<Instance>;
+pub type Removal = Instance;
 
 impl Snapshot {
-    pub(super) fn new(revision: Revision, instances: Vec<Arc<Instance>>) -> Self {
+    pub(super) fn new(revision: Revision, instances: Vec<Instance>) -> Self {
         Self { revision, instances }
     }
 
@@ -25,19 +25,19 @@ impl Snapshot {
     }
 
     /// All of them; filter by labels while reading.
-    pub fn instances(&self) -> &[Arc<Instance>] {
+    pub fn instances(&self) -> &[Instance] {
         &self.instances
     }
 
     /// About how many bytes it holds by itself, were every instance gone elsewhere.
     pub fn bytes(&self) -> usize {
-        self.instances.iter().map(|instance| instance.event_bytes()).sum()
+        self.instances.iter().map(Instance::event_bytes).sum()
     }
 
     /// What a reader of this one must be told to know `later`: what is new or changed,
     /// and what is gone, as far as its filter matches.
-    pub fn difference(&self, later: &Self, filter: &Filter) -> (Vec<Arc<Instance>>, Vec<Removal>) {
-        let wanted = |instance: &&Arc<Instance>| filter.matches(&instance.content);
+    pub fn difference(&self, later: &Self, filter: &Filter) -> (Vec<Instance>, Vec<Removal>) {
+        let wanted = |instance: &&Instance| filter.matches(instance.content());
         let mut old = self.instances.iter().filter(wanted).peekable();
         let mut new = later.instances.iter().filter(wanted).peekable();
         let (mut put, mut removed) = (Vec::new(), Vec::new());
@@ -64,5 +64,5 @@ impl Snapshot {
 }
 
 fn key(instance: &Instance) -> (&str, LeaseId) {
-    (instance.content.service.as_str(), instance.id)
+    (instance.service.as_str(), instance.id)
 }

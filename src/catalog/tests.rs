@@ -5,27 +5,27 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Catalog, Change, Commit, Cursor, Kind, Reason, Since};
 use crate::types::{
-    Content, Epoch, Filter, Info, Instance, LeaseId, LeaseTimes, Moment, Revision, ServiceName, ServiceUrl,
-    Status, Ttl, WallTime,
+    Content, Epoch, Filter, Head, Info, Instance, LeaseId, LeaseTimes, Moment, Parts, Revision, ServiceName,
+    ServiceUrl, Status, Ttl, WallTime,
 };
 
 fn name(service: &str) -> ServiceName {
     ServiceName::fold(service).unwrap()
 }
 
-fn instance(id: u128, service: &str, labels: &[(&str, &str)], revision: u64) -> Arc<Instance> {
+fn instance(id: u128, service: &str, labels: &[(&str, &str)], revision: u64) -> Instance {
     let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    let content = Content {
+    let content = Content::from(Parts {
         service: name(service),
         url: ServiceUrl::parse("http://h").unwrap(),
         info: Info::default(),
         labels,
         zone: String::new(),
         weight: 0,
-    };
-    Arc::new(Instance {
+    });
+    content.instance(Head {
         id: LeaseId(id),
-        content: Arc::new(content),
+        service: content.service().clone(),
         status: Status::Alive,
         ttl: Ttl(30),
         registered_at: WallTime(revision),
@@ -47,18 +47,18 @@ impl Feed {
         self.catalog.revision().0 + 1
     }
 
-    fn publish(&mut self, kind: Kind, before: Option<Arc<Instance>>, after: Option<Arc<Instance>>) {
+    fn publish(&mut self, kind: Kind, before: Option<Instance>, after: Option<Instance>) {
         let revision = Revision(self.next());
         let times = LeaseTimes { renewed: Moment(0), deadline: Moment(0) };
         let change = Change { kind, reason: Reason::New, before, after, times, braked: false };
         self.catalog.publish(Arc::new(Commit { revision, changes: vec![change] }));
     }
 
-    fn put(&mut self, id: u128, service: &str, labels: &[(&str, &str)]) -> Arc<Instance> {
+    fn put(&mut self, id: u128, service: &str, labels: &[(&str, &str)]) -> Instance {
         let before = self.catalog.get(LeaseId(id)).cloned();
         let after = instance(id, service, labels, self.next());
         let kind = if before.is_some() { Kind::Updated } else { Kind::Registered };
-        self.publish(kind, before, Some(Arc::clone(&after)));
+        self.publish(kind, before, Some(after.clone()));
         after
     }
 
@@ -156,7 +156,7 @@ fn lists_come_in_order_and_go_on_after_any_key() {
         feed.put(id, service, &[]);
     }
     let all = Filter::default();
-    let ids = |found: Vec<&Arc<Instance>>| found.iter().map(|i| i.id.0).collect::<Vec<_>>();
+    let ids = |found: Vec<&Instance>| found.iter().map(|i| i.id.0).collect::<Vec<_>>();
     assert_eq!(ids(feed.catalog.matching(&all).collect()), [2, 3, 4, 5, 1]);
     let after = |service, id| ids(feed.catalog.matching_after(&all, &(name(service), LeaseId(id))).collect());
     assert_eq!(after("a", 2), [3, 4, 5, 1]);

@@ -111,8 +111,9 @@ pub struct Registration {
     pub peer: IpAddr,
 }
 
-/// SHA-256 of a lease token; the token itself is not kept.
-pub type TokenHash = [u8; 32];
+/// The first half of the SHA-256 of a lease token, as many bits as the token has; the token itself
+/// is not kept.
+pub type TokenHash = [u8; 16];
 
 /// What a caller shows to touch a registration.
 #[derive(Clone, Copy, Debug)]
@@ -127,7 +128,7 @@ pub struct Proof {
 #[derive(Clone, Debug)]
 pub struct Registered {
     /// The instance as it is.
-    pub instance: Arc<Instance>,
+    pub instance: Instance,
     /// Its lease's times.
     pub times: LeaseTimes,
     /// What the registration meant.
@@ -164,7 +165,7 @@ pub struct Renewed {
 #[derive(Clone, Debug)]
 pub struct Departed {
     /// The instance as it was.
-    pub instance: Arc<Instance>,
+    pub instance: Instance,
     /// Its lease's times as they were.
     pub times: LeaseTimes,
 }

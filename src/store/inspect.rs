@@ -71,7 +71,7 @@ pub fn inspect(path: &Path) -> Result<Report, StoreError> {
     let Judgement { condition, broken, .. } = open::judge(&examined.found, opened.identity, meta);
 
     let living = || records.iter().filter(|record| record.standing == Standing::Live);
-    let services: HashSet<_> = living().map(|record| &record.instance.content.service).collect();
+    let services: HashSet<_> = living().map(|record| &record.instance.service).collect();
     let history = commits.first().zip(commits.last());
     Ok(Report {
         path: file,

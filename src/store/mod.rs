@@ -86,13 +86,13 @@ pub struct Prune {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     /// As last shown; what is dead has no labels, info, zone or weight any more.
-    pub instance: Arc<Instance>,
+    pub instance: Instance,
     /// How its lease stood.
     pub standing: Standing,
     /// The grace it asked for.
     pub drop_grace: Option<Duration>,
     /// The hash of its lease token.
-    pub token: [u8; 32],
+    pub token: [u8; 16],
     /// Where its last Register came from.
     pub peer: IpAddr,
     /// The id that the client gave its service, where that is of use.

@@ -13,8 +13,8 @@ use bytes::Bytes;
 use crate::{
     catalog::{Change, Commit, Eviction, Kind, Reason},
     types::{
-        Content, Info, Instance, LeaseId, LeaseTimes, Revision, ServiceName, ServiceUrl, Status, Ttl,
-        WallTime,
+        Content, Head, Info, Instance, LeaseId, LeaseTimes, Parts, Revision, ServiceName, ServiceUrl, Status,
+        Ttl, WallTime,
     },
 };
 
@@ -32,26 +32,20 @@ pub(super) type Wrong = &'static str;
 /// Instances by id, as they were read last: history and records share them again, as they
 /// did when they were written.
 #[derive(Debug, Default)]
-pub(super) struct Known(HashMap<LeaseId, Arc<Instance>>);
+pub(super) struct Known(HashMap<LeaseId, Instance>);
 
 impl Known {
     /// The instance of a value, which is known from now on.
-    fn learn(&mut self, value: InstanceValue) -> Result<Arc<Instance>, Wrong> {
+    fn learn(&mut self, value: InstanceValue) -> Result<Instance, Wrong> {
         let instance = self.recognize(value)?;
-        self.0.insert(instance.id, Arc::clone(&instance));
+        self.0.insert(instance.id, instance.clone());
         Ok(instance)
     }
 
-    fn recognize(&self, value: InstanceValue) -> Result<Arc<Instance>, Wrong> {
-        let mut instance = value.into_instance()?;
-        match self.0.get(&instance.id) {
-            Some(known) if **known == instance => return Ok(Arc::clone(known)),
-            Some(known) if known.content == instance.content => {
-                instance.content = Arc::clone(&known.content);
-            }
-            _ => {}
-        }
-        Ok(Arc::new(instance))
+    fn recognize(&self, value: InstanceValue) -> Result<Instance, Wrong> {
+        let instance = value.into_instance()?;
+        let known = self.0.get(&instance.id).filter(|known| **known == instance).cloned();
+        Ok(known.unwrap_or(instance))
     }
 }
 
@@ -66,7 +60,7 @@ impl From<&Record> for RecordValue {
             Standing::Dead(at) => (StandingValue::Dead, at.0),
         };
         Self {
-            instance: Some(InstanceValue::from(&**instance)),
+            instance: Some(InstanceValue::from(instance)),
             standing: standing.into(),
             since,
             drop_grace: drop_grace
@@ -94,7 +88,12 @@ impl RecordValue {
                 Ok(StandingValue::Unspecified) | Err(_) => return Err("it stands in no known way"),
             },
             drop_grace: self.drop_grace.map(SpanValue::to_duration).transpose()?,
-            token: <[u8; 32]>::try_from(&*self.token).map_err(|_| "its token's hash has no 32 bytes")?,
+            // Whole hashes were kept once.
+            token: match self.token.len() {
+                16 | 32 => self.token.first_chunk::<16>().copied(),
+                _ => None,
+            }
+            .ok_or("its token's hash has no 16 bytes")?,
             peer: match *self.peer {
                 [a, b, c, d] => IpAddr::V4(Ipv4Addr::new(a, b, c, d)),
                 ref six => <[u8; 16]>::try_from(six)
@@ -121,17 +120,17 @@ impl SpanValue {
 
 impl From<&Instance> for InstanceValue {
     fn from(instance: &Instance) -> Self {
-        let Instance { id, content, status, ttl, registered_at, last_updated, revision } = instance;
-        let Content { service, url, info, labels, zone, weight } = &**content;
+        let Head { id, status, ttl, registered_at, last_updated, revision, service } = &**instance;
+        let content = instance.content();
         Self {
-            id: Bytes::copy_from_slice(&id.0.to_be_bytes()),
+            id: Bytes::copy_from_slice(&{ id.0 }.to_be_bytes()),
             content: Some(ContentValue {
                 service: service.as_str().to_owned(),
-                url: url.as_str().to_owned(),
-                info: info.0.clone(),
-                labels: labels.clone(),
-                zone: zone.clone(),
-                weight: *weight,
+                url: content.url().to_owned(),
+                info: Bytes::copy_from_slice(content.info()),
+                labels: content.labels().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+                zone: content.zone().to_owned(),
+                weight: content.weight(),
             }),
             status: match status {
                 Status::Alive => StatusValue::Alive,
@@ -149,9 +148,9 @@ impl From<&Instance> for InstanceValue {
 impl InstanceValue {
     fn into_instance(self) -> Result<Instance, Wrong> {
         let id = <[u8; 16]>::try_from(&*self.id).map_err(|_| "its id has no 16 bytes")?;
-        Ok(Instance {
+        let content = self.content.ok_or("it has no content")?.into_content()?;
+        Ok(content.instance(Head {
             id: LeaseId(u128::from_be_bytes(id)),
-            content: Arc::new(self.content.ok_or("it has no content")?.into_content()?),
             status: match StatusValue::try_from(self.status) {
                 Ok(StatusValue::Alive) => Status::Alive,
                 Ok(StatusValue::Suspect) => Status::Suspect,
@@ -161,22 +160,22 @@ impl InstanceValue {
             registered_at: WallTime(self.registered_at),
             last_updated: WallTime(self.last_updated),
             revision: Revision(self.revision),
-        })
+            service: content.service().clone(),
+        }))
     }
 }
 
 impl ContentValue {
     fn into_content(self) -> Result<Content, Wrong> {
         let service = ServiceName::fold(&self.service).ok().filter(|name| name.as_str() == self.service);
-        Ok(Content {
+        Ok(Content::from(Parts {
             service: service.ok_or("its service's name is none")?,
             url: ServiceUrl::parse(&self.url).map_err(|_| "its url is none")?,
-            // A copy of its own: a slice would hold the whole value in memory.
-            info: Info(Bytes::copy_from_slice(&self.info)),
+            info: Info(self.info),
             labels: self.labels,
             zone: self.zone,
             weight: self.weight,
-        })
+        }))
     }
 }
 
@@ -227,8 +226,8 @@ impl ChangeValue {
                 Reason::LeftFilter => ReasonValue::LeftFilter,
             }
             .into(),
-            before: before.as_deref().map(InstanceValue::from),
-            after: after.as_deref().map(InstanceValue::from),
+            before: before.as_ref().map(InstanceValue::from),
+            after: after.as_ref().map(InstanceValue::from),
             renewed: anchor.of(times.renewed).0,
             deadline: anchor.of(times.deadline).0,
             braked: *braked,

@@ -280,8 +280,8 @@ fn load_registrations(txn: &ReadTransaction, meta: &Meta, known: &Known) -> Resu
     }
     let mut pairs = HashSet::with_capacity(records.len());
     for record in &records {
-        let content = &record.instance.content;
-        if !pairs.insert((content.service.as_str(), content.url.as_str())) {
+        let content = record.instance.content();
+        if !pairs.insert((content.service().as_str(), content.url())) {
             let id = record.instance.id;
             return Err(damaged(&format!("registration {id}"), "another one has its service and url"));
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Content, Digest, ServiceName};
+use super::{ContentRef, Digest, ServiceName};
 
 /// Any of some services, all of some labels; empty means no condition.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -30,9 +30,9 @@ impl Filter {
     }
 
     /// Whether an instance with this content is wanted.
-    pub fn matches(&self, content: &Content) -> bool {
-        let service = self.services.is_empty() || self.services.binary_search(&content.service).is_ok();
-        service && self.labels.iter().all(|(key, value)| content.labels.get(key) == Some(value))
+    pub fn matches(&self, content: ContentRef<'_>) -> bool {
+        let service = self.services.is_empty() || self.services.binary_search(content.service()).is_ok();
+        service && self.labels.iter().all(|(key, value)| content.label(key) == Some(value))
     }
 
     /// A number that tells filters apart and stays the same over restarts and versions.

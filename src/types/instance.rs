@@ -1,19 +1,21 @@
 //! A registered replica, as the registry shows it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{fmt, ops::Deref};
 
-use bytes::Bytes;
+use triomphe::ThinArc;
 
-use super::{LeaseId, Moment, Revision, ServiceName, ServiceUrl, Ttl, WallTime};
+use super::{Content, ContentRef, LeaseId, Moment, Revision, ServiceName, Ttl, WallTime};
 
-/// One registered replica at one revision. A change makes a new one; what does not
-/// change is shared.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Instance {
+/// One registered replica at one revision. A change makes a new one. It is one allocation,
+/// shared by all who hold it; cloning it is cheap.
+#[derive(Clone)]
+pub struct Instance(ThinArc<Head, u8>);
+
+/// What an instance has beside its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
     /// Its id.
     pub id: LeaseId,
-    /// What the client said of it.
-    pub content: Arc<Content>,
     /// Whether its stream is gone and its grace runs.
     pub status: Status,
     /// The granted TTL.
@@ -24,45 +26,80 @@ pub struct Instance {
     pub last_updated: WallTime,
     /// The revision of its last change.
     pub revision: Revision,
+    /// The service it belongs to.
+    pub service: ServiceName,
 }
 
 impl Instance {
+    /// An instance of this content, whose service the head names.
+    pub fn new(head: Head, content: ContentRef<'_>) -> Self {
+        debug_assert_eq!(head.service, *content.service(), "of one service");
+        Self(ThinArc::from_header_and_slice(head, content.packed()))
+    }
+
+    /// What the client said of it.
+    pub fn content(&self) -> ContentRef<'_> {
+        ContentRef::new(&self.service, &self.0.slice)
+    }
+
+    /// What it has beside its content.
+    pub fn clone_head(&self) -> Head {
+        Head::clone(self)
+    }
+
+    /// The same with another head.
+    #[must_use]
+    pub fn with(&self, change: impl FnOnce(&mut Head)) -> Self {
+        let mut head = self.clone_head();
+        change(&mut head);
+        Self::new(head, self.content())
+    }
+
     /// An upper bound of the bytes that an event with this instance takes on the wire.
     pub fn event_bytes(&self) -> usize {
-        // Ids, times, numbers, tags and lengths come to less than 256 bytes.
-        256 + self.content.bytes()
+        Self::bytes_of(self.content())
     }
-}
 
-/// What a client says of its replica; checked at the door.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Content {
-    /// The service it belongs to.
-    pub service: ServiceName,
-    /// Where it is reached.
-    pub url: ServiceUrl,
-    /// Whatever else it says of itself.
-    pub info: Info,
-    /// At most 64 labels.
-    pub labels: BTreeMap<String, String>,
-    /// Its zone; may be empty.
-    pub zone: String,
-    /// Its weight; 0 is unset.
-    pub weight: u32,
+    /// The same of an instance with this content.
+    pub fn bytes_of(content: ContentRef<'_>) -> usize {
+        // Ids, times, numbers, tags and lengths come to less than 256 bytes.
+        256 + content.bytes()
+    }
+
+    /// Whether it is the other one, not only equal to it.
+    pub fn is(&self, other: &Self) -> bool {
+        std::ptr::eq(self.0.as_ptr(), other.0.as_ptr())
+    }
 }
 
 impl Content {
-    /// An upper bound of its bytes on the wire, but for fixed fields.
-    pub fn bytes(&self) -> usize {
-        let labels: usize = self.labels.iter().map(|(key, value)| key.len() + value.len() + 16).sum();
-        self.service.as_str().len() + self.url.as_str().len() + self.info.0.len() + self.zone.len() + labels
+    /// An instance of this content.
+    pub fn instance(&self, head: Head) -> Instance {
+        Instance::new(head, self.view())
     }
 }
 
-/// A `google.protobuf.Struct`, encoded with its keys in order, so that equal ones are
-/// equal bytes. Inside, nobody looks into it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Info(pub Bytes);
+impl Deref for Instance {
+    type Target = Head;
+
+    fn deref(&self) -> &Head {
+        &self.0.header.header
+    }
+}
+
+impl PartialEq for Instance {
+    fn eq(&self, other: &Self) -> bool {
+        self.is(other) || (**self == **other && self.content() == other.content())
+    }
+}
+
+impl Eq for Instance {}
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Instance").field("head", &**self).field("content", &self.content()).finish()
+    }
+}
 
 /// Whether an instance is known to be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! What the registry talks about, parsed at the door: inside, no string is a name, an
 //! address or an id any more. Everything here is plain data; start with [`Instance`].
 
+mod content;
 mod digest;
 mod filter;
 mod id;
@@ -9,10 +10,11 @@ mod name;
 mod time;
 mod url;
 
+pub use content::{Content, ContentRef, Info, Packer, Parts};
 pub use digest::Digest;
 pub use filter::Filter;
 pub use id::{LeaseId, Target, TargetError};
-pub use instance::{Content, Info, Instance, LeaseTimes, Status};
+pub use instance::{Head, Instance, LeaseTimes, Status};
 pub use name::{NameError, ServiceName};
 pub use time::{Moment, WallTime};
 pub use url::{ServiceUrl, UrlError};

@@ -13,6 +13,12 @@ impl ServiceUrl {
 
     /// Checks a URL as RFC 3986 writes its scheme and authority.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
+        Self::check(text)?;
+        Ok(Self(Arc::from(text)))
+    }
+
+    /// The same without keeping it.
+    pub fn check(text: &str) -> Result<(), UrlError> {
         if text.is_empty() {
             return Err(UrlError::Empty);
         }
@@ -32,8 +38,12 @@ impl ServiceUrl {
         if authority.contains('@') {
             return Err(UrlError::UserInfo);
         }
-        check_authority(authority)?;
-        Ok(Self(Arc::from(text)))
+        check_authority(authority)
+    }
+
+    /// A text that was checked before.
+    pub(super) fn trusted(text: &str) -> Self {
+        Self(Arc::from(text))
     }
 
     /// The text as sent.

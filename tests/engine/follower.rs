@@ -67,7 +67,7 @@ impl Seen {
 pub struct Follower {
     engine: Arc<dyn Engine>,
     cursor: Cursor,
-    live: BTreeMap<LeaseId, Arc<Instance>>,
+    live: BTreeMap<LeaseId, Instance>,
     /// All that was read.
     pub seen: Vec<Seen>,
     /// How many of these a test has taken note of.
@@ -111,9 +111,9 @@ impl Follower {
                 break;
             }
         }
-        let listed: Vec<&Arc<Instance>> = catalog.matching(&filter).collect();
-        let mut live: Vec<&Arc<Instance>> = self.live.values().collect();
-        live.sort_by_key(|instance| (&instance.content.service, instance.id));
+        let listed: Vec<&Instance> = catalog.matching(&filter).collect();
+        let mut live: Vec<&Instance> = self.live.values().collect();
+        live.sort_by_key(|instance| (instance.content().service(), instance.id));
         assert_eq!(live, listed, "what was told adds up to the list at {:?}", self.cursor);
         &self.seen
     }
@@ -174,7 +174,7 @@ impl Follower {
 }
 
 /// Applies a delta to what lived before it.
-pub fn take(live: &mut BTreeMap<LeaseId, Arc<Instance>>, delta: &Delta, after: Cursor) {
+pub fn take(live: &mut BTreeMap<LeaseId, Instance>, delta: &Delta, after: Cursor) {
     assert!(delta.revision > after.0, "{:?} comes after {after:?}", delta.revision);
     assert!(!delta.events.is_empty(), "{:?} tells something", delta.revision);
     for Event { kind, reason, instance, .. } in &delta.events {

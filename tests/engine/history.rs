@@ -71,7 +71,7 @@ pub async fn what_many_write_is_told_once_and_in_order<S: Subject>() {
                         content.weight = writer * 1000 + round as u32;
                     });
                     let instance = engine.register(vec![sent]).await.unwrap().remove(0).unwrap().instance;
-                    if let Some(last) = answered.last().map(|last: &Arc<Instance>| last.revision) {
+                    if let Some(last) = answered.last().map(|last: &Instance| last.revision) {
                         assert!(instance.revision > last, "answered {last:?}, then {instance:?}");
                     }
                     answered.push(instance);
@@ -98,7 +98,7 @@ pub async fn what_many_write_is_told_once_and_in_order<S: Subject>() {
 }
 
 /// Reads from the very start until everything is done; checks that it adds up to the list.
-async fn follow(engine: &dyn Engine, max_bytes: usize, done: &AtomicBool) -> Vec<Arc<Instance>> {
+async fn follow(engine: &dyn Engine, max_bytes: usize, done: &AtomicBool) -> Vec<Instance> {
     let (filter, mut bell) = (Filter::default(), engine.view().subscribe());
     let (mut cursor, mut live, mut told) = (Cursor(Revision(0)), BTreeMap::new(), Vec::new());
     loop {
@@ -118,7 +118,7 @@ async fn follow(engine: &dyn Engine, max_bytes: usize, done: &AtomicBool) -> Vec
         }
         if last {
             let catalog = engine.view().read();
-            let mut listed: Vec<&Arc<Instance>> = catalog.matching(&filter).collect();
+            let mut listed: Vec<&Instance> = catalog.matching(&filter).collect();
             listed.sort_by_key(|instance| instance.id);
             assert_eq!(live.values().collect::<Vec<_>>(), listed);
             return told;
@@ -149,7 +149,7 @@ pub async fn what_is_registered_together_is_seen_together<S: Subject>() {
         assert_eq!(answers.len(), TOGETHER);
         for (answer, sent) in answers.into_iter().zip(order) {
             let instance = answer.unwrap().instance;
-            assert_eq!(*instance.content, sent.content, "answers come in order");
+            assert_eq!(instance.content(), sent.content, "answers come in order");
             revisions.insert(instance.revision);
         }
     }
@@ -178,7 +178,7 @@ pub async fn a_revision_is_not_made_of_too_much<S: Subject>() {
     assert!(bytes.len() >= 4, "{bytes:?}");
     for (answer, sent) in answers.iter().zip(&order) {
         let instance = &answer.as_ref().unwrap().instance;
-        assert_eq!(*instance.content, sent.content);
+        assert_eq!(instance.content(), sent.content);
         assert_eq!(rig.get(instance.id).as_ref(), Some(instance));
     }
 }
@@ -200,7 +200,7 @@ pub async fn one_bad_entry_does_not_stop_the_others<S: Subject>() {
     let said: Vec<_> = answers
         .iter()
         .map(|answer| {
-            answer.as_ref().map(|good| (good.outcome, good.instance.content.service.as_str().to_owned()))
+            answer.as_ref().map(|good| (good.outcome, good.instance.content().service().as_str().to_owned()))
         })
         .map(|answer| answer.map_err(Clone::clone))
         .collect();
@@ -239,7 +239,7 @@ pub async fn a_snapshot_and_what_came_since_are_the_list<S: Subject>() {
     let filter = Filter::default();
     for _ in 0..50 {
         let snapshot = rig.view().snapshot(&filter).unwrap();
-        let mut live: BTreeMap<LeaseId, Arc<Instance>> =
+        let mut live: BTreeMap<LeaseId, Instance> =
             snapshot.instances().iter().map(|instance| (instance.id, instance.clone())).collect();
         let mut bell = rig.view().subscribe();
         let next = bell.wait_for(|revision| revision.0 > snapshot.revision().0 + 5);
@@ -255,7 +255,7 @@ pub async fn a_snapshot_and_what_came_since_are_the_list<S: Subject>() {
             take(&mut live, delta, after);
             after = Cursor(delta.revision);
         }
-        let mut listed: Vec<&Arc<Instance>> = catalog.matching(&filter).collect();
+        let mut listed: Vec<&Instance> = catalog.matching(&filter).collect();
         listed.sort_by_key(|instance| instance.id);
         assert_eq!(live.values().collect::<Vec<_>>(), listed);
     }

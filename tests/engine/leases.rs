@@ -113,7 +113,7 @@ pub async fn a_lapsed_lease_is_revived_by_a_renewal<S: Subject>() {
         assert_eq!(back.what(), REVIVED);
         assert!(back.revision > gone.revision);
         let now = &back.event.instance;
-        assert_eq!((&now.content, now.ttl), (&first.content, first.ttl), "as it was");
+        assert_eq!((now.content(), now.ttl), (first.content(), first.ttl), "as it was");
         assert_eq!((now.registered_at, now.last_updated), (first.registered_at, first.last_updated));
         gone = follower.until_kind("its next expiry", id, Kind::Expired).await;
         gone.not_early(sent, TTL);

@@ -26,7 +26,7 @@ const OTHER: Proof = Proof { token: None, peer: OTHER_PEER };
 
 fn ambiguous(mut ids: Vec<LeaseId>) -> Result<LeaseId, Refusal> {
     ids.sort();
-    let name = replica("pair", "http://pair").content.service;
+    let name = replica("pair", "http://pair").content.service().clone();
     Err(Refusal::Ambiguous { name, count: ids.len(), ids })
 }
 

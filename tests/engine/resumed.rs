@@ -192,7 +192,7 @@ pub async fn the_lapsed_can_come_back<S: Subject>() {
             follower.seen.iter().filter(|seen| seen.id() != before[2].instance.id && seen.what() == REVIVED)
         {
             let was = before.iter().find(|was| was.instance.id == seen.id()).unwrap();
-            assert_eq!(seen.event.instance.content, was.instance.content, "as it was");
+            assert_eq!(seen.event.instance.content(), was.instance.content(), "as it was");
             assert_eq!(seen.event.instance.last_updated, was.instance.last_updated);
         }
         rig.restart(*end).await;
@@ -290,7 +290,7 @@ pub async fn a_lease_token_is_kept<S: Subject>() {
                 let id = of.instance.id;
                 let answer = within("an answer", rig.renew(Target::Id(id), proof_of(token))).await;
                 let expect = if good { None } else { Some(Refusal::WrongToken(id)) };
-                assert_eq!(answer.err(), expect, "{:?} after {end:?}", of.instance.content.service);
+                assert_eq!(answer.err(), expect, "{:?} after {end:?}", of.instance.content().service());
             }
         }
         let id = lapsed.instance.id;

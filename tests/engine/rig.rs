@@ -13,7 +13,8 @@ use leasehold::{
     catalog::{Kind, Reason},
     engine::{Engine, Proof, Refusal, Registered, Registration, StreamEnd, StreamId, embedded::hash_token},
     types::{
-        Content, Filter, Info, Instance, LeaseId, Moment, Revision, ServiceName, ServiceUrl, Target, Ttl,
+        Content, Filter, Info, Instance, LeaseId, Moment, Parts, Revision, ServiceName, ServiceUrl, Target,
+        Ttl,
     },
 };
 use prost::Message as _;
@@ -121,7 +122,7 @@ impl<S> Rig<S> {
     }
 
     /// What is listed, and the revision at which it is.
-    pub fn list(&self) -> (Revision, Vec<Arc<Instance>>) {
+    pub fn list(&self) -> (Revision, Vec<Instance>) {
         let catalog = self.view().read();
         (catalog.revision(), catalog.matching(&Filter::default()).cloned().collect())
     }
@@ -132,7 +133,7 @@ impl<S> Rig<S> {
     }
 
     /// One instance that is listed.
-    pub fn get(&self, id: LeaseId) -> Option<Arc<Instance>> {
+    pub fn get(&self, id: LeaseId) -> Option<Instance> {
         self.view().read().get(id).cloned()
     }
 
@@ -148,7 +149,7 @@ impl<S> Rig<S> {
     }
 
     /// Deregisters by an id, with no token.
-    pub async fn deregistered(&self, id: LeaseId) -> Result<Arc<Instance>, Refusal> {
+    pub async fn deregistered(&self, id: LeaseId) -> Result<Instance, Refusal> {
         Ok(within("an answer", self.deregister(Target::Id(id), proof())).await?.instance)
     }
 
@@ -208,14 +209,14 @@ impl<S> Rig<S> {
 
 /// A registration that says nothing but where it is.
 pub fn replica(service: &str, url: &str) -> Registration {
-    let content = Content {
+    let content = Content::from(Parts {
         service: ServiceName::fold(service).unwrap(),
         url: ServiceUrl::parse(url).unwrap(),
         info: Info::default(),
         labels: BTreeMap::new(),
         zone: String::new(),
         weight: 0,
-    };
+    });
     Registration { client_id: None, content, ttl_wish: 0, drop_grace: None, token: None, peer: PEER }
 }
 
@@ -226,20 +227,21 @@ pub fn brief(service: &str, url: &str) -> Registration {
 
 /// A registration with every field set.
 pub fn full(service: &str, url: &str) -> Registration {
-    let mut registration = replica(service, url);
-    registration.content.info = info("team", "größer 🦀");
-    registration.content.labels =
-        [("tier".to_owned(), "gold".to_owned()), ("région".to_owned(), "eu".to_owned())].into();
-    "eu-1".clone_into(&mut registration.content.zone);
-    registration.content.weight = 7;
+    let registration = with(&replica(service, url), |parts| {
+        parts.info = info("team", "größer 🦀");
+        parts.labels =
+            [("tier".to_owned(), "gold".to_owned()), ("région".to_owned(), "eu".to_owned())].into();
+        "eu-1".clone_into(&mut parts.zone);
+        parts.weight = 7;
+    });
     Registration { client_id: Some("own-id".into()), ttl_wish: 900, ..registration }
 }
 
 /// The same registration with other content.
-pub fn with(registration: &Registration, change: impl FnOnce(&mut Content)) -> Registration {
-    let mut registration = registration.clone();
-    change(&mut registration.content);
-    registration
+pub fn with(registration: &Registration, change: impl FnOnce(&mut Parts)) -> Registration {
+    let mut parts = registration.content.view().to_parts();
+    change(&mut parts);
+    Registration { content: parts.into(), ..registration.clone() }
 }
 
 /// An info of one field.

@@ -169,7 +169,7 @@ pub async fn who_drops_with_a_grace_is_suspect<S: Subject>() {
     for (seen, (before, _)) in seen.iter().zip(&all) {
         let now = &seen.event.instance;
         assert_eq!(seen.what(), SUSPECT);
-        assert_eq!((now.status, now.id, &now.content), (Status::Suspect, before.id, &before.content));
+        assert_eq!((now.status, now.id, now.content()), (Status::Suspect, before.id, before.content()));
         assert_eq!(rig.get(now.id).as_ref(), Some(now), "it is listed");
         assert_eq!(now.last_updated, before.last_updated);
     }

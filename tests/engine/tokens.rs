@@ -22,7 +22,7 @@ async fn said(
     let stream = engine.open_stream(false);
     let renewed = within("an answer", engine.renew(Target::Id(id), proof)).await.err();
     let by_name =
-        within("an answer", engine.renew(Target::Name(sent.content.service.clone()), proof)).await.err();
+        within("an answer", engine.renew(Target::Name(sent.content.service().clone()), proof)).await.err();
     let attached = within("an answer", engine.attach(stream, vec![(id, proof.token)])).await.unwrap();
     engine.detach(stream, &[]);
     let sent = Registration { token: token.map(str::to_owned), ..sent.clone() };

@@ -4,11 +4,14 @@
 //! Start with [`Book`].
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    net::IpAddr,
+    collections::{BTreeSet, HashMap, HashSet},
+    hash::BuildHasher as _,
+    net::{IpAddr, Ipv6Addr},
     sync::Arc,
 };
 
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 use subtle::ConstantTimeEq;
 
 use crate::{
@@ -17,7 +20,7 @@ use crate::{
     engine::{Departed, Proof, Refusal, Renewed, TokenHash},
     lease::{Cause, Handle, Lapse, Leases, Standing, StreamEnd, StreamId},
     types::{
-        Content, Info, Instance, LeaseId, LeaseTimes, Moment, Revision, ServiceName, ServiceUrl, Status,
+        Content, ContentRef, Instance, LeaseId, LeaseTimes, Moment, Packer, Revision, ServiceName, Status,
         Target, WallTime,
     },
 };
@@ -41,10 +44,14 @@ pub(super) struct Book {
     pub(super) leases: Leases,
     /// By the lease's handle.
     pub(super) records: Vec<Option<Record>>,
-    pub(super) ids: HashMap<LeaseId, Handle>,
-    pub(super) pairs: HashMap<(ServiceName, ServiceUrl), Handle>,
-    names: HashMap<ServiceName, BTreeSet<Handle>>,
+    /// Tables of handles hold no keys: those are in the leases, and in the records.
+    ids: HashTable<Handle>,
+    pairs: HashTable<Handle>,
+    hasher: RandomState,
+    names: HashMap<ServiceName, BTreeSet<Handle>, RandomState>,
     client_ids: HashMap<Arc<str>, BTreeSet<Handle>>,
+    /// The client-sent ids that are indexed.
+    client_id_of: HashMap<Handle, Arc<str>>,
     /// The last revision that was decided; the catalog's may be behind.
     pub(super) revision: Revision,
     /// What the store has to be told, if there is one.
@@ -60,11 +67,10 @@ pub(super) struct Book {
 #[derive(Debug)]
 pub(super) struct Record {
     /// As last shown.
-    pub(super) instance: Arc<Instance>,
+    pub(super) instance: Instance,
     pub(super) token: TokenHash,
-    /// Where its last Register came from.
-    pub(super) peer: IpAddr,
-    pub(super) client_id: Option<Arc<str>>,
+    /// Where its last Register came from; an IPv4 address as IPv6 maps it.
+    peer: Ipv6Addr,
 }
 
 /// One point in time, in both ways.
@@ -88,10 +94,12 @@ impl Book {
             rules,
             leases,
             records: Vec::new(),
-            ids: HashMap::new(),
-            pairs: HashMap::new(),
-            names: HashMap::new(),
+            ids: HashTable::new(),
+            pairs: HashTable::new(),
+            hasher: RandomState::default(),
+            names: HashMap::default(),
             client_ids: HashMap::new(),
+            client_id_of: HashMap::new(),
             revision: Revision(0),
             touched: None,
             in_doubt: false,
@@ -162,7 +170,7 @@ impl Book {
         token: Option<TokenHash>,
         at: Moment,
     ) -> Result<Standing, Refusal> {
-        let handle = *self.ids.get(&id).ok_or_else(|| Refusal::NotFound(id.to_string()))?;
+        let handle = self.handle(id).ok_or_else(|| Refusal::NotFound(id.to_string()))?;
         self.check_token(handle, token)?;
         let standing = self.leases.standing(handle);
         match standing {
@@ -182,8 +190,9 @@ impl Book {
         at: Moment,
         draft: &mut Draft,
     ) -> Result<(), Refusal> {
-        if self.attach(stream, id, token, at)? != Standing::Live {
-            let handle = self.ids[&id];
+        if self.attach(stream, id, token, at)? != Standing::Live
+            && let Some(handle) = self.handle(id)
+        {
             self.bring_back(handle, at, draft);
             self.leases.attach(handle, stream, at);
         }
@@ -213,7 +222,7 @@ impl Book {
     /// The times of a registration that lives or is remembered. One that has ended, which may not
     /// be known yet, ended when it did.
     pub(super) fn times(&self, id: LeaseId) -> Option<LeaseTimes> {
-        let handle = *self.ids.get(&id)?;
+        let handle = self.handle(id)?;
         let times = self.leases.view(handle);
         let deadline = self.leases.ended(handle).unwrap_or(times.deadline);
         Some(LeaseTimes { deadline, ..times })
@@ -269,31 +278,25 @@ impl Book {
     pub(super) fn bury(&mut self, handle: Handle, now: Moment) {
         self.leases.end(handle, now);
         let instance = self.instance(handle);
-        let Content { service, url, .. } = &*instance.content;
-        let content = Arc::new(Content {
-            service: service.clone(),
-            url: url.clone(),
-            info: Info::default(),
-            labels: BTreeMap::new(),
-            zone: String::new(),
-            weight: 0,
-        });
-        self.record_mut(handle).instance = Arc::new(Instance { content, ..Instance::clone(&instance) });
+        let content = instance.content();
+        let packed = Packer::new(content.url(), &[]).finish("", 0);
+        let bare = Content::new(instance.service.clone(), packed);
+        self.record_mut(handle).instance = Instance::new(instance.clone_head(), bare.view());
     }
 
     /// The same instance with another status, at the draft's revision.
-    fn reshape(&mut self, handle: Handle, status: Status, draft: &mut Draft) -> Arc<Instance> {
+    fn reshape(&mut self, handle: Handle, status: Status, draft: &mut Draft) -> Instance {
         let instance = self.instance(handle);
         let revision = draft.revision_for(instance.event_bytes());
-        let instance = Arc::new(Instance { status, revision, ..Instance::clone(&instance) });
-        self.record_mut(handle).instance = Arc::clone(&instance);
+        let instance = instance.with(|head| (head.status, head.revision) = (status, revision));
+        self.record_mut(handle).instance = instance.clone();
         instance
     }
 
     /// The registration that a caller means, if it may touch it.
     fn find(&self, target: &Target, proof: Proof) -> Result<Handle, Refusal> {
         let handle = match target {
-            Target::Id(id) => self.ids.get(id).copied().ok_or_else(|| not_found(target))?,
+            Target::Id(id) => self.handle(*id).ok_or_else(|| not_found(target))?,
             Target::Name(name) => self.find_by_name(name, proof.peer)?,
         };
         self.check_token(handle, proof.token)?;
@@ -305,7 +308,7 @@ impl Book {
     fn find_by_name(&self, name: &ServiceName, peer: IpAddr) -> Result<Handle, Refusal> {
         let empty = BTreeSet::new();
         let all = self.names.get(name).unwrap_or(&empty);
-        let mut own = all.iter().copied().filter(|handle| self.record(*handle).peer == peer).peekable();
+        let mut own = all.iter().copied().filter(|handle| self.record(*handle).is_from(peer)).peekable();
         let candidates: Vec<Handle> =
             if own.peek().is_some() { own.collect() } else { all.iter().copied().collect() };
         match candidates[..] {
@@ -330,15 +333,45 @@ impl Book {
         }
     }
 
+    /// The registration of an id.
+    pub(super) fn handle(&self, id: LeaseId) -> Option<Handle> {
+        self.ids.find(id.table_hash(), |handle| self.leases.id(*handle) == id).copied()
+    }
+
+    /// How many ids, and how many pairs, mean something.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> (usize, usize) {
+        (self.ids.len(), self.pairs.len())
+    }
+
+    /// The registration of a pair.
+    pub(super) fn of_pair(&self, content: ContentRef<'_>) -> Option<Handle> {
+        let same = |handle: &Handle| {
+            let known = self.record(*handle).instance.content();
+            known.url() == content.url() && known.service() == content.service()
+        };
+        self.pairs.find(hash_pair(&self.hasher, content), same).copied()
+    }
+
+    /// The name as it is known already, if it is: one text serves all instances of a service.
+    pub(super) fn known_name(&self, service: &ServiceName) -> ServiceName {
+        self.names.get_key_value(service).map_or(service, |(known, _)| known).clone()
+    }
+
     pub(super) fn enter(&mut self, handle: Handle, record: Record) {
-        let Instance { id, content, .. } = &*record.instance;
-        self.ids.insert(*id, handle);
-        self.pairs.insert((content.service.clone(), content.url.clone()), handle);
-        self.names.entry(content.service.clone()).or_default().insert(handle);
+        let instance = record.instance.clone();
+        let service = instance.service.clone();
         if handle.index() >= self.records.len() {
             self.records.resize_with(handle.index() + 1, || None);
         }
         self.records[handle.index()] = Some(record);
+        let (leases, records, hasher) = (&self.leases, &self.records, &self.hasher);
+        self.ids.insert_unique(instance.id.table_hash(), handle, |known| leases.id(*known).table_hash());
+        self.pairs.insert_unique(hash_pair(hasher, instance.content()), handle, |known| {
+            let record = records.get(known.index()).and_then(Option::as_ref);
+            record.map_or(0, |record| hash_pair(hasher, record.instance.content()))
+        });
+        self.names.entry(service).or_default().insert(handle);
         self.touch(handle);
     }
 
@@ -346,13 +379,18 @@ impl Book {
     pub(super) fn erase(&mut self, handle: Handle) {
         self.index_client_id(handle, None);
         let Some(record) = self.records.get_mut(handle.index()).and_then(Option::take) else { return };
-        let Instance { id, content, .. } = &*record.instance;
-        self.touched.iter_mut().for_each(|touched| touched.forget(*id));
-        self.ids.remove(id);
-        self.unclaimed.remove(id);
-        self.pairs.remove(&(content.service.clone(), content.url.clone()));
-        let service = content.service.clone();
-        self.unname(handle, &service);
+        let instance = record.instance;
+        self.touched.iter_mut().for_each(|touched| touched.forget(instance.id));
+        for (table, hash) in [
+            (&mut self.ids, instance.id.table_hash()),
+            (&mut self.pairs, hash_pair(&self.hasher, instance.content())),
+        ] {
+            if let Ok(entry) = table.find_entry(hash, |known| *known == handle) {
+                entry.remove();
+            }
+        }
+        self.unclaimed.remove(&instance.id);
+        self.unname(handle, &instance.service);
     }
 
     /// Has a name mean this one no more.
@@ -372,11 +410,13 @@ impl Book {
     }
 
     pub(super) fn index_client_id(&mut self, handle: Handle, client_id: Option<Arc<str>>) {
-        let Some(record) = self.records.get_mut(handle.index()).and_then(Option::as_mut) else { return };
-        if record.client_id == client_id {
+        if self.client_id_of(handle) == client_id.as_ref() {
             return;
         }
-        let old = std::mem::replace(&mut record.client_id, client_id.clone());
+        let old = match &client_id {
+            Some(client_id) => self.client_id_of.insert(handle, Arc::clone(client_id)),
+            None => self.client_id_of.remove(&handle),
+        };
         if let Some(old) = old
             && let Some(handles) = self.client_ids.get_mut(&old)
         {
@@ -389,6 +429,11 @@ impl Book {
             self.client_ids.entry(client_id).or_default().insert(handle);
         }
         self.touch(handle);
+    }
+
+    /// The client-sent id under which one is indexed.
+    pub(super) fn client_id_of(&self, handle: Handle) -> Option<&Arc<str>> {
+        self.client_id_of.get(&handle)
     }
 
     pub(super) fn of_client_id(&self, client_id: &str) -> Vec<Handle> {
@@ -414,8 +459,8 @@ impl Book {
         }
     }
 
-    pub(super) fn instance(&self, handle: Handle) -> Arc<Instance> {
-        Arc::clone(&self.record(handle).instance)
+    pub(super) fn instance(&self, handle: Handle) -> Instance {
+        self.record(handle).instance.clone()
     }
 
     fn renewed(&self, handle: Handle) -> Renewed {
@@ -425,6 +470,37 @@ impl Book {
             times: self.leases.view(handle),
         }
     }
+}
+
+impl Record {
+    pub(super) fn new(instance: Instance, token: TokenHash, peer: IpAddr) -> Self {
+        Self { instance, token, peer: mapped(peer) }
+    }
+
+    /// Where its last Register came from.
+    pub(super) fn peer(&self) -> IpAddr {
+        IpAddr::V6(self.peer).to_canonical()
+    }
+
+    pub(super) fn is_from(&self, peer: IpAddr) -> bool {
+        self.peer == mapped(peer)
+    }
+
+    /// Notes where a Register came from.
+    pub(super) fn comes_from(&mut self, peer: IpAddr) {
+        self.peer = mapped(peer);
+    }
+}
+
+fn mapped(peer: IpAddr) -> Ipv6Addr {
+    match peer {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    }
+}
+
+fn hash_pair(hasher: &RandomState, content: ContentRef<'_>) -> u64 {
+    hasher.hash_one((content.service().as_str(), content.url()))
 }
 
 fn not_found(target: &Target) -> Refusal {

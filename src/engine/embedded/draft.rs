@@ -66,35 +66,34 @@ mod tests {
     use crate::{
         catalog::{Kind, Reason},
         types::{
-            Content, Info, Instance, LeaseId, LeaseTimes, Moment, ServiceName, ServiceUrl, Status, Ttl,
-            WallTime,
+            Content, Head, Info, Instance, LeaseId, LeaseTimes, Moment, Parts, ServiceName, ServiceUrl,
+            Status, Ttl, WallTime,
         },
     };
 
     fn change(draft: &mut Draft, info_bytes: usize) {
-        let content = Content {
+        let content = Content::from(Parts {
             service: ServiceName::fold("s").unwrap(),
             url: ServiceUrl::parse("http://h").unwrap(),
             info: Info(Bytes::from(vec![0; info_bytes])),
             labels: BTreeMap::new(),
             zone: String::new(),
             weight: 0,
-        };
-        let mut instance = Instance {
+        });
+        let instance = content.instance(Head {
             id: LeaseId(1),
-            content: Arc::new(content),
+            service: content.service().clone(),
             status: Status::Alive,
             ttl: Ttl(1),
             registered_at: WallTime(0),
             last_updated: WallTime(0),
-            revision: Revision(0),
-        };
-        instance.revision = draft.revision_for(instance.event_bytes());
+            revision: draft.revision_for(Instance::bytes_of(content.view())),
+        });
         draft.push(Change {
             kind: Kind::Registered,
             reason: Reason::New,
             before: None,
-            after: Some(Arc::new(instance)),
+            after: Some(instance),
             times: LeaseTimes { renewed: Moment(0), deadline: Moment(0) },
             braked: false,
         });

@@ -47,12 +47,13 @@ impl Book {
         ids.sort_unstable();
         ids.dedup();
         ids.into_iter()
-            .map(|id| (id, self.ids.get(&id).map(|handle| self.store_record(*handle, anchor))))
+            .map(|id| (id, self.handle(id).map(|handle| self.store_record(handle, anchor))))
             .collect()
     }
 
     fn store_record(&self, handle: Handle, anchor: WallTime) -> store::Record {
-        let Record { instance, token, peer, client_id } = self.record(handle);
+        let record = self.record(handle);
+        let instance = &record.instance;
         let ended = self.leases.ended(handle).map_or(anchor, |at| anchor.of(at));
         store::Record {
             standing: match self.leases.standing(handle) {
@@ -61,11 +62,11 @@ impl Book {
                 Standing::Dead => store::Standing::Dead(ended),
             },
             drop_grace: self.leases.terms(handle).grace_micros.map(Duration::from_micros),
-            named: self.is_named(handle, &instance.content.service),
+            named: self.is_named(handle, &instance.service),
             instance: instance.clone(),
-            token: *token,
-            peer: *peer,
-            client_id: client_id.clone(),
+            token: record.token,
+            peer: record.peer(),
+            client_id: self.client_id_of(handle).cloned(),
         }
     }
 
@@ -89,8 +90,8 @@ impl Book {
             };
             let grace_micros = drop_grace.map(|grace| grace.as_micros() as u64);
             let handle = self.leases.resume(id, Terms { ttl: instance.ttl, grace_micros }, past, now.moment);
-            let service = instance.content.service.clone();
-            self.enter(handle, Record { instance, token, peer, client_id: None });
+            let service = instance.service.clone();
+            self.enter(handle, Record::new(instance, token, peer));
             self.index_client_id(handle, client_id);
             if !named {
                 self.unname(handle, &service);

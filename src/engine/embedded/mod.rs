@@ -99,7 +99,7 @@ impl Embedded {
         };
         let (store, loaded) = Store::open(dir, &options)?;
         let listed = loaded.records.iter().filter(|record| record.standing == store::Standing::Live);
-        let instances = listed.map(|record| Arc::clone(&record.instance));
+        let instances = listed.map(|record| record.instance.clone());
         let catalog = Catalog::restored(
             loaded.epoch,
             loaded.revision,
@@ -301,7 +301,7 @@ impl Engine for Embedded {
             }
             let mut unknown = Vec::new();
             for id in ids {
-                match book.ids.get(id).copied() {
+                match book.handle(*id) {
                     Some(handle) => book.leases.detach(handle, stream, now),
                     None => unknown.push(*id),
                 }
@@ -365,7 +365,8 @@ fn entry(registration: Registration, fresh: &str, tokens: &mut Vec<Option<String
 
 /// The hash under which a lease token is kept.
 pub fn hash_token(token: &str) -> TokenHash {
-    Sha256::digest(token.as_bytes()).into()
+    let whole: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+    whole.first_chunk().copied().unwrap_or_default()
 }
 
 /// 128 random bits as 32 hexadecimal digits.

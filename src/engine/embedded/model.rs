@@ -20,8 +20,8 @@ use crate::{
     lease::{Leases, Rules, StreamEnd, StreamId},
     store,
     types::{
-        Content, Epoch, Filter, Info, Instance, LeaseId, Moment, Revision, ServiceName, ServiceUrl, Status,
-        Target, WallTime,
+        Content, Epoch, Filter, Info, Instance, LeaseId, Moment, Parts, Revision, ServiceName, ServiceUrl,
+        Status, Target, WallTime,
     },
 };
 
@@ -254,7 +254,7 @@ impl Model {
 struct Watcher {
     filter: Filter,
     cursor: Option<Cursor>,
-    view: BTreeMap<LeaseId, Arc<Instance>>,
+    view: BTreeMap<LeaseId, Instance>,
 }
 
 // === both, side by side ===
@@ -296,14 +296,14 @@ fn book() -> Book {
 
 fn content(pair: usize, variant: u8) -> Content {
     let labels = BTreeMap::from([("tier".to_owned(), variant.to_string())]);
-    Content {
+    Content::from(Parts {
         service: ServiceName::fold(&format!("s{}", pair % 3)).unwrap(),
         url: ServiceUrl::parse(&format!("http://h{pair}")).unwrap(),
         info: Info(Bytes::from(vec![variant; 10])),
         labels,
         zone: String::new(),
         weight: 0,
-    }
+    })
 }
 
 impl Rig {
@@ -400,7 +400,7 @@ impl Rig {
         let instances = records
             .iter()
             .filter(|record| record.standing == store::Standing::Live)
-            .map(|record| Arc::clone(&record.instance));
+            .map(|record| record.instance.clone());
         let (epoch, revision) = (self.catalog.epoch(), self.catalog.revision());
         let commits = self.disk.commits.clone();
         let (bytes, evicted) = (self.history_bytes, &self.disk.evicted);
@@ -448,7 +448,7 @@ impl Rig {
                     token: None,
                     peer: PEER,
                     fresh_id,
-                    fresh_token: [0; 32],
+                    fresh_token: [0; 16],
                 };
                 let wall = WallTime(self.now * 1000);
                 let entered = self
@@ -531,7 +531,7 @@ impl Rig {
             Step::Detach { stream, nth } => {
                 let Some(id) = self.pick(nth) else { return };
                 let at = self.moment();
-                if let Some(handle) = self.book.ids.get(&id).copied() {
+                if let Some(handle) = self.book.handle(id) {
                     self.book.leases.detach(handle, self.streams[stream], at);
                 }
                 let now = self.now;
@@ -589,8 +589,8 @@ impl Rig {
                 let snapshot = catalog.snapshot(filter);
                 let instances = snapshot.instances().iter();
                 *view = instances
-                    .filter(|one| filter.matches(&one.content))
-                    .map(|one| (one.id, Arc::clone(one)))
+                    .filter(|one| filter.matches(one.content()))
+                    .map(|one| (one.id, one.clone()))
                     .collect();
                 *cursor = Some(Cursor(snapshot.revision()));
                 continue;
@@ -635,8 +635,8 @@ impl Rig {
             }
         }
         // 18: what was folded is what a list shows.
-        let listed: BTreeMap<LeaseId, Arc<Instance>> =
-            catalog.matching(filter).map(|one| (one.id, Arc::clone(one))).collect();
+        let listed: BTreeMap<LeaseId, Instance> =
+            catalog.matching(filter).map(|one| (one.id, one.clone())).collect();
         assert_eq!(*view, listed);
     }
 
@@ -651,8 +651,7 @@ impl Rig {
             self.catalog.matching(&Filter::default()).map(|one| (one.id, one.status)).collect();
         assert_eq!(listed, self.model.live(), "what lives at {} ms", self.now);
         // 21: nothing is kept beyond its time.
-        assert_eq!(self.book.ids.len(), self.model.things.len());
-        assert_eq!(self.book.pairs.len(), self.model.things.len());
+        assert_eq!(self.book.remembered(), (self.model.things.len(), self.model.things.len()));
         for thing in &self.model.things {
             let times = self.book.times(thing.id).expect("it is remembered");
             let deadline = match thing.state {

@@ -7,7 +7,7 @@ use crate::{
     config::DuplicateId,
     engine::{Outcome, Refusal, TokenHash},
     lease::{Handle, Standing, Terms},
-    types::{Content, Instance, LeaseId, LeaseTimes, Status, Ttl},
+    types::{Content, Head, Instance, LeaseId, LeaseTimes, Status, Ttl},
 };
 
 use super::{
@@ -32,7 +32,7 @@ pub(super) struct Entry {
 /// What came of it.
 #[derive(Clone, Debug)]
 pub(super) struct Entered {
-    pub(super) instance: Arc<Instance>,
+    pub(super) instance: Instance,
     pub(super) times: LeaseTimes,
     pub(super) outcome: Outcome,
     /// Whether the fresh token is the good one from now on; else the one that was sent is.
@@ -52,8 +52,7 @@ impl Book {
     /// Registers a replica: a new one, other content of a live one, a retry, or one that
     /// had lapsed and comes back under its id. A pair never has two ids that can live.
     pub(super) fn register(&mut self, entry: Entry, now: Now, draft: &mut Draft) -> Result<Entered, Refusal> {
-        let pair = (entry.content.service.clone(), entry.content.url.clone());
-        let known = self.pairs.get(&pair).copied();
+        let known = self.of_pair(entry.content.view());
         let entered = match known.map(|handle| (handle, self.leases.standing(handle))) {
             Some((handle, Standing::Dead)) => {
                 // A deregistered id stays dead: the pair begins anew.
@@ -64,7 +63,7 @@ impl Book {
             Some((handle, standing)) => self.again(handle, standing, &entry, now, draft)?,
             None => self.begin(&entry, now, draft),
         };
-        if let Some(handle) = self.ids.get(&entered.instance.id).copied() {
+        if let Some(handle) = self.handle(entered.instance.id) {
             self.take_client_id(handle, entry.client_id, now, draft);
         }
         Ok(entered)
@@ -73,23 +72,18 @@ impl Book {
     fn begin(&mut self, entry: &Entry, now: Now, draft: &mut Draft) -> Entered {
         let terms = self.rules.terms(entry.ttl_wish, entry.drop_grace);
         let handle = self.leases.insert(entry.fresh_id, terms, now.moment);
-        let mut instance = Instance {
+        let mut head = Head {
             id: entry.fresh_id,
-            content: Arc::new(entry.content.clone()),
             status: Status::Alive,
             ttl: terms.ttl,
             registered_at: now.wall,
             last_updated: now.wall,
             revision: self.revision,
+            service: self.known_name(entry.content.service()),
         };
-        instance.revision = draft.revision_for(instance.event_bytes());
-        let instance = Arc::new(instance);
-        let record = Record {
-            instance: Arc::clone(&instance),
-            token: entry.fresh_token,
-            peer: entry.peer,
-            client_id: None,
-        };
+        head.revision = draft.revision_for(Instance::bytes_of(entry.content.view()));
+        let instance = entry.content.instance(head);
+        let record = Record::new(instance.clone(), entry.fresh_token, entry.peer);
         self.enter(handle, record);
         self.show(handle, Kind::Registered, Reason::New, None, draft);
         Entered { instance, times: self.leases.view(handle), outcome: Outcome::New, fresh_token: true }
@@ -114,7 +108,8 @@ impl Book {
         self.leases.regrant(handle, terms, now.moment);
 
         let before = self.instance(handle);
-        let same = *before.content == entry.content && before.ttl == terms.ttl;
+        let same_content = before.content() == entry.content;
+        let same = same_content && before.ttl == terms.ttl;
         let (kind, reason, outcome) = match (standing, same) {
             (Standing::Lapsed, _) => (Kind::Registered, Reason::Revived, Outcome::Revived),
             (Standing::Suspect, true) => (Kind::Updated, Reason::Recovered, Outcome::Unchanged),
@@ -122,13 +117,13 @@ impl Book {
             (_, false) => (Kind::Updated, Reason::Content, Outcome::Updated),
         };
         if standing != Standing::Live || !same {
-            let mut after = Instance { status: Status::Alive, ttl: terms.ttl, ..Instance::clone(&before) };
-            if *before.content != entry.content {
-                after.content = Arc::new(entry.content.clone());
-                after.last_updated = now.wall;
+            let mut head = before.clone_head();
+            (head.status, head.ttl) = (Status::Alive, terms.ttl);
+            if !same_content {
+                head.last_updated = now.wall;
             }
-            after.revision = draft.revision_for(after.event_bytes());
-            self.record_mut(handle).instance = Arc::new(after);
+            head.revision = draft.revision_for(Instance::bytes_of(entry.content.view()));
+            self.record_mut(handle).instance = entry.content.instance(head);
             let shown_before = (standing != Standing::Lapsed).then_some(before);
             self.show(handle, kind, reason, shown_before, draft);
         }
@@ -136,9 +131,9 @@ impl Book {
         let fresh_token = entry.token.is_none();
         self.unclaimed.remove(&self.leases.id(handle));
         // A retry that says nothing new writes nothing.
-        if fresh_token || terms != old_terms || self.record(handle).peer != entry.peer {
+        if fresh_token || terms != old_terms || !self.record(handle).is_from(entry.peer) {
             let record = self.record_mut(handle);
-            record.peer = entry.peer;
+            record.comes_from(entry.peer);
             if fresh_token {
                 record.token = entry.fresh_token;
             }
@@ -165,7 +160,7 @@ impl Book {
                 Standing::Dead => {}
             }
             // The newest is the one that its service's name means.
-            let service = self.instance(other).content.service.clone();
+            let service = self.instance(other).service.clone();
             self.unname(other, &service);
         }
         self.index_client_id(handle, client_id);
@@ -176,7 +171,7 @@ impl Book {
         handle: Handle,
         kind: Kind,
         reason: Reason,
-        before: Option<Arc<Instance>>,
+        before: Option<Instance>,
         draft: &mut Draft,
     ) {
         let after = Some(self.instance(handle));

@@ -31,7 +31,7 @@ pub(super) fn start() -> mpsc::UnboundedSender<Arc<Commit>> {
 
 fn log(commit: &Commit, change: &Change) {
     let Some(instance) = change.instance() else { return };
-    let (id, service, url) = (instance.id, &instance.content.service, &instance.content.url);
+    let (id, service, url) = (instance.id, &instance.service, instance.content().url());
     let (what, reason) = (change.kind.name(), change.reason.name());
     let (revision, braked) = (commit.revision.0, change.braked);
     match change.kind {

@@ -319,7 +319,7 @@ mod tests {
         config::DuplicateId,
         engine::{Outcome, embedded::book::BookRules},
         lease::{self, Standing},
-        types::{Content, Info, ServiceName, ServiceUrl, WallTime},
+        types::{Content, Info, Parts, ServiceName, ServiceUrl, WallTime},
     };
 
     const SECOND: u64 = 1_000_000;
@@ -327,20 +327,20 @@ mod tests {
     fn entry(id: u128) -> Entry {
         Entry {
             client_id: None,
-            content: Content {
+            content: Content::from(Parts {
                 service: ServiceName::fold("s").unwrap(),
                 url: ServiceUrl::parse("http://h").unwrap(),
                 info: Info::default(),
                 labels: [("k".to_owned(), "v".to_owned())].into(),
                 zone: "z".to_owned(),
                 weight: 1,
-            },
+            }),
             ttl_wish: 30,
             drop_grace: None,
             token: None,
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
             fresh_id: LeaseId(id),
-            fresh_token: [0; 32],
+            fresh_token: [0; 16],
         }
     }
 
@@ -386,15 +386,15 @@ mod tests {
         let proof = Proof { token: None, peer: IpAddr::V4(Ipv4Addr::LOCALHOST) };
         let mut draft = book.draft();
         let departed = book.deregister(&Target::Id(id), proof, Moment(2), &mut draft).unwrap();
-        assert_eq!(departed.instance.content.zone, "z", "told as it was");
-        let handle = book.ids[&id];
+        assert_eq!(departed.instance.content().zone(), "z", "told as it was");
+        let handle = book.handle(id).unwrap();
         assert_eq!(book.leases.standing(handle), Standing::Dead);
         let kept = book.instance(handle);
-        assert!(kept.content.labels.is_empty() && kept.content.zone.is_empty());
+        assert!(kept.content().labels().next().is_none() && kept.content().zone().is_empty());
         // The pair begins anew, with what is said now.
         let again = register(&mut book, 2, Moment(3));
         assert_eq!((again.outcome, again.instance.id), (Outcome::New, LeaseId(2)));
-        assert_eq!(again.instance.content.zone, "z");
+        assert_eq!(again.instance.content().zone(), "z");
     }
 
     #[test]

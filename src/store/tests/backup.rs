@@ -10,7 +10,7 @@ use super::{
 use crate::{
     config::Durability,
     store::{BackupFile, Batch, Condition, Export, Options, Standing, Store, StoreError, inspect},
-    types::{Epoch, Instance, LeaseId, Revision, Status, WallTime},
+    types::{Epoch, LeaseId, Revision, Status, WallTime},
 };
 
 fn write(export: Export, path: &std::path::Path) -> Result<(), StoreError> {
@@ -142,8 +142,7 @@ async fn a_store_is_inspected_when_nobody_uses_it() {
             0 => changed.standing = Standing::Dead(WallTime(5)),
             1 | 2 => changed.standing = Standing::Lapsed(WallTime(6)),
             3 => {
-                let suspect = Instance { status: Status::Suspect, ..Instance::clone(&changed.instance) };
-                changed = record(&suspect.into());
+                changed = record(&changed.instance.with(|head| head.status = Status::Suspect));
             }
             _ => {}
         }

@@ -17,7 +17,7 @@ use crate::{
         open, tables,
         value::{CommitValue, ContentValue, EvictionsValue, Meta, Place, RecordValue},
     },
-    types::{Instance, LeaseId, Revision},
+    types::{Head, Instance, LeaseId, Revision},
 };
 
 const REGISTRATIONS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("registrations");
@@ -149,13 +149,15 @@ fn what_registrations_must_not_say() {
     check(at, |_| At::Registration(3).seal(&RecordValue::from(&record(&instance(2, 1, 20)))), &changed);
     check(at, |_| None, "it has 5 registrations, not 6");
 
-    let sealed = |instance: Instance| at.seal(&RecordValue::from(&record(&Arc::new(instance))));
-    let whole = Instance::clone(&instance(2, 1, 20));
-    check(at, |_| sealed(Instance { id: LeaseId(9), ..whole.clone() }), &of(2, "it has another one's id"));
-    let early = Instance { revision: Revision(7), ..whole.clone() };
-    check(at, |_| sealed(early), &of(2, "its revision is yet to come"));
-    let twin = Instance { content: Arc::clone(&instance(3, 1, 20).content), ..whole };
-    check(at, |_| sealed(twin), &of(3, "another one has its service and url"));
+    let sealed = |instance: Instance| at.seal(&RecordValue::from(&record(&instance)));
+    let whole = instance(2, 1, 20);
+    check(at, |_| sealed(whole.with(|head| head.id = LeaseId(9))), &of(2, "it has another one's id"));
+    let early = whole.with(|head| head.revision = Revision(7));
+    check(at, |_| sealed(early.clone()), &of(2, "its revision is yet to come"));
+    let other = instance(3, 1, 20);
+    let head = Head { service: other.service.clone(), ..whole.clone_head() };
+    let twin = Instance::new(head, other.content());
+    check(at, |_| sealed(twin.clone()), &of(3, "another one has its service and url"));
 
     let malformed = |change: fn(&mut RecordValue), expect: &str| {
         let mut value = RecordValue::from(&record(&instance(2, 1, 20)));
@@ -167,7 +169,7 @@ fn what_registrations_must_not_say() {
     malformed(|value| value.instance.as_mut().unwrap().status = 0, "it has no known status");
     malformed(|value| value.standing = 9, "it stands in no known way");
     malformed(|value| value.peer = vec![1; 5].into(), "its peer has neither 4 nor 16 bytes");
-    malformed(|value| value.token = vec![1; 5].into(), "its token's hash has no 32 bytes");
+    malformed(|value| value.token = vec![1; 5].into(), "its token's hash has no 16 bytes");
     malformed(|value| content(value).service = "Not Folded".to_owned(), "its service's name is none");
     malformed(|value| content(value).url = "not a url".to_owned(), "its url is none");
     check(at, |_| at.seal(&"text".to_owned()), &of(2, "it is malformed"));

@@ -14,8 +14,8 @@ use crate::{
     config::Durability,
     store::{Batch, Prune, Record, Standing},
     types::{
-        Content, Info, Instance, LeaseId, LeaseTimes, Moment, Revision, ServiceName, ServiceUrl, Status, Ttl,
-        WallTime,
+        Content, Head, Info, Instance, LeaseId, LeaseTimes, Moment, Parts, Revision, ServiceName, ServiceUrl,
+        Status, Ttl, WallTime,
     },
 };
 
@@ -37,29 +37,31 @@ fn content(id: u8) -> impl Strategy<Value = Content> {
         ".{0,10}",
         any::<u32>(),
     )
-        .prop_map(move |(service, url, info, labels, zone, weight)| Content {
-            service: ServiceName::fold(&service).unwrap(),
-            // No two of one pair.
-            url: ServiceUrl::parse(&format!("{url}/{id}")).unwrap(),
-            info: Info(Bytes::from(info)),
-            labels: BTreeMap::from_iter(labels),
-            zone,
-            weight,
+        .prop_map(move |(service, url, info, labels, zone, weight)| {
+            Content::from(Parts {
+                service: ServiceName::fold(&service).unwrap(),
+                // No two of one pair.
+                url: ServiceUrl::parse(&format!("{url}/{id}")).unwrap(),
+                info: Info(Bytes::from(info)),
+                labels: BTreeMap::from_iter(labels),
+                zone,
+                weight,
+            })
         })
 }
 
 fn instance(id: u8) -> impl Strategy<Value = Instance> {
     let numbers = (any::<u32>(), any::<u64>(), any::<u64>());
     (content(id), any::<bool>(), numbers).prop_map(move |(content, alive, (ttl, registered, updated))| {
-        Instance {
+        content.instance(Head {
             id: LeaseId(u128::from(id) << 100 | 1),
-            content: Arc::new(content),
+            service: content.service().clone(),
             status: if alive { Status::Alive } else { Status::Suspect },
             ttl: Ttl(ttl),
             registered_at: WallTime(registered),
             last_updated: WallTime(updated),
             revision: Revision(0),
-        }
+        })
     })
 }
 
@@ -69,10 +71,10 @@ fn record(id: u8) -> impl Strategy<Value = Record> {
         any::<u64>().prop_map(|at| Standing::Lapsed(WallTime(at))),
         any::<u64>().prop_map(|at| Standing::Dead(WallTime(at))),
     ];
-    let rest = (any::<[u8; 32]>(), any::<IpAddr>(), option::of(".{0,20}"), any::<bool>());
+    let rest = (any::<[u8; 16]>(), any::<IpAddr>(), option::of(".{0,20}"), any::<bool>());
     (instance(id), standing, option::of(any::<Duration>()), rest).prop_map(
         |(instance, standing, drop_grace, (token, peer, client_id, named))| Record {
-            instance: Arc::new(instance),
+            instance,
             standing,
             drop_grace,
             token,
@@ -107,7 +109,7 @@ fn change() -> impl Strategy<Value = Change> {
     let instances = (any::<u8>().prop_flat_map(instance), option::of(any::<u8>().prop_flat_map(instance)));
     (kind, reason, instances, any::<bool>(), moments, any::<bool>()).prop_map(
         |(kind, reason, (one, other), swapped, (renewed, deadline), braked)| {
-            let (one, other) = (Some(Arc::new(one)), other.map(Arc::new));
+            let one = Some(one);
             let (before, after) = if swapped { (other, one) } else { (one, other) };
             let times = LeaseTimes { renewed: Moment(renewed), deadline: Moment(deadline) };
             Change { kind, reason, before, after, times, braked }
@@ -137,8 +139,8 @@ impl Plan {
         let at = *last;
         let records = self.records.into_iter().map(|(id, record)| {
             let record = record.map(|record| {
-                let instance = Instance { revision: Revision(at), ..Instance::clone(&record.instance) };
-                Record { instance: Arc::new(instance), ..record }
+                let instance = record.instance.with(|head| head.revision = Revision(at));
+                Record { instance, ..record }
             });
             (LeaseId(u128::from(id) << 100 | 1), record)
         });

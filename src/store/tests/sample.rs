@@ -14,8 +14,8 @@ use crate::{
     config::Durability,
     store::{Batch, Loaded, Options, Record, Standing},
     types::{
-        Content, Epoch, Info, Instance, LeaseId, LeaseTimes, Moment, Revision, ServiceName, ServiceUrl,
-        Status, Ttl, WallTime,
+        Content, Epoch, Head, Info, Instance, LeaseId, LeaseTimes, Moment, Parts, Revision, ServiceName,
+        ServiceUrl, Status, Ttl, WallTime,
     },
 };
 
@@ -25,18 +25,18 @@ pub(super) fn options(durability: Durability) -> Options {
     Options { durability, fresh_epoch: Epoch(77), anchor: ANCHOR, accept_loss: false }
 }
 
-pub(super) fn instance(id: u128, revision: u64, bytes: usize) -> Arc<Instance> {
-    let content = Content {
+pub(super) fn instance(id: u128, revision: u64, bytes: usize) -> Instance {
+    let content = Content::from(Parts {
         service: ServiceName::fold(&format!("service-{}", id % 7)).unwrap(),
         url: ServiceUrl::parse(&format!("http://10.0.0.1:{}/{id}", 1000 + id % 1000)).unwrap(),
         info: Info(Bytes::from(vec![(id % 251) as u8; bytes])),
         labels: BTreeMap::from([("zone".to_owned(), format!("z{}", id % 3))]),
         zone: format!("z{}", id % 3),
         weight: (id % 10) as u32,
-    };
-    Arc::new(Instance {
+    });
+    content.instance(Head {
         id: LeaseId(id),
-        content: Arc::new(content),
+        service: content.service().clone(),
         status: Status::Alive,
         ttl: Ttl(30),
         registered_at: WallTime(ANCHOR.0 + revision),
@@ -45,12 +45,12 @@ pub(super) fn instance(id: u128, revision: u64, bytes: usize) -> Arc<Instance> {
     })
 }
 
-pub(super) fn record(instance: &Arc<Instance>) -> Record {
+pub(super) fn record(instance: &Instance) -> Record {
     Record {
-        instance: Arc::clone(instance),
+        instance: instance.clone(),
         standing: Standing::Live,
         drop_grace: Some(Duration::from_millis(1500)),
-        token: [instance.id.0 as u8; 32],
+        token: [instance.id.0 as u8; 16],
         peer: IpAddr::V4(Ipv4Addr::new(10, 1, 2, 3)),
         client_id: Some(Arc::from("client")),
         named: true,
@@ -61,11 +61,11 @@ pub(super) fn record(instance: &Arc<Instance>) -> Record {
 pub(super) fn registering(revision: u64, ids: impl IntoIterator<Item = u128>, bytes: usize) -> Batch {
     let instances: Vec<_> = ids.into_iter().map(|id| instance(id, revision, bytes)).collect();
     let times = LeaseTimes { renewed: Moment(revision), deadline: Moment(revision + 30_000_000) };
-    let change = |instance: &Arc<Instance>| Change {
+    let change = |instance: &Instance| Change {
         kind: Kind::Registered,
         reason: Reason::New,
         before: None,
-        after: Some(Arc::clone(instance)),
+        after: Some(instance.clone()),
         times,
         braked: false,
     };
@@ -91,7 +91,7 @@ impl Held {
     pub(super) fn of(loaded: &Loaded) -> Self {
         Self {
             revision: loaded.revision.0,
-            records: loaded.records.iter().map(|record| (record.instance.id.0, record.clone())).collect(),
+            records: loaded.records.iter().map(|record| ({ record.instance.id.0 }, record.clone())).collect(),
             commits: loaded.commits.clone(),
             evicted: loaded.evicted.iter().map(|eviction| (eviction.key, eviction.revision.0)).collect(),
         }
@@ -102,7 +102,7 @@ impl Held {
         for (id, record) in &batch.records {
             match record {
                 Some(record) => self.records.insert(id.0, record.clone()),
-                None => self.records.remove(&id.0),
+                None => self.records.remove(&{ id.0 }),
             };
         }
         for commit in &batch.commits {

@@ -100,7 +100,8 @@ async fn register(life: &Life, rng: &mut Rng, most: usize) -> Done {
     let mut sent: Vec<Registration> = Vec::new();
     for _ in 0..=rng.below(most) {
         let one = replica(&service(rng), &format!("http://h:{}", rng.below(8) + 1));
-        let pair = |other: &Registration| (other.content.service.clone(), other.content.url.clone());
+        let pair =
+            |other: &Registration| (other.content.service().clone(), other.content.view().url().to_owned());
         if sent.iter().any(|other| pair(other) == pair(&one)) {
             continue;
         }

@@ -4,14 +4,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
     time::Instant,
 };
 
 use leasehold::{
     catalog::{Event, Kind, Reason},
     engine::{Outcome, Refusal},
-    types::{Filter, Instance, LeaseId, Revision, ServiceName, ServiceUrl, Status, Target},
+    types::{Filter, Instance, LeaseId, Revision, ServiceName, Status, Target},
 };
 
 use crate::follower::{CONTENT, LAPSED, LEFT, NEW, REVIVED, What as Told};
@@ -51,7 +50,7 @@ pub fn check(epoch: &Epoch, past: &mut Past) {
     past.told.extend(facts.events().map(|(_, event)| (event.kind, event.reason)));
 }
 
-type Lists = BTreeMap<Revision, BTreeMap<LeaseId, Arc<Instance>>>;
+type Lists = BTreeMap<Revision, BTreeMap<LeaseId, Instance>>;
 
 /// An epoch, and what follows from it.
 struct Facts<'a> {
@@ -82,7 +81,7 @@ impl<'a> Facts<'a> {
     }
 
     /// What was listed right before a revision.
-    fn before(&self, revision: Revision) -> &BTreeMap<LeaseId, Arc<Instance>> {
+    fn before(&self, revision: Revision) -> &BTreeMap<LeaseId, Instance> {
         self.lists.range(..revision).next_back().expect("there is the beginning").1
     }
 
@@ -108,14 +107,14 @@ impl<'a> Facts<'a> {
             Ended,
         }
         let mut fates: BTreeMap<LeaseId, Fate> = BTreeMap::new();
-        let mut pairs: BTreeMap<(&ServiceName, &ServiceUrl), LeaseId> = BTreeMap::new();
+        let mut pairs: BTreeMap<(&ServiceName, &str), LeaseId> = BTreeMap::new();
         for instance in &self.epoch.base.1 {
             fates.insert(instance.id, Fate::Lives);
-            pairs.insert((&instance.content.service, &instance.content.url), instance.id);
+            pairs.insert((instance.content().service(), instance.content().url()), instance.id);
             past.ids.insert(instance.id);
         }
         for (revision, event) in self.events() {
-            let (id, content) = (event.instance.id, &event.instance.content);
+            let (id, content) = (event.instance.id, event.instance.content());
             let was = fates.get(&id).copied();
             let before = self.before(revision).get(&id);
             let suspect = before.is_some_and(|before| before.status == Status::Suspect);
@@ -136,11 +135,11 @@ impl<'a> Facts<'a> {
             assert!(fits, "{event:?} at {revision:?} of what was {was:?}, {before:?}");
             fates.insert(id, now);
             if event.kind == Kind::Registered
-                && let Some(other) = pairs.insert((&content.service, &content.url), id)
+                && let Some(other) = pairs.insert((content.service(), content.url()), id)
                 && other != id
             {
                 let ended = fates[&other] == Fate::Ended
-                    || fates[&other] == Fate::Lapsed && self.may_have_ended(other, &content.service);
+                    || fates[&other] == Fate::Lapsed && self.may_have_ended(other, content.service());
                 assert!(ended, "{event:?} at {revision:?}, and {other:?} {:?}", fates[&other]);
             }
         }
@@ -149,17 +148,17 @@ impl<'a> Facts<'a> {
     /// 4: whatever was told follows from an order, or from time.
     fn nothing_is_made_up(&self) {
         for (revision, event) in self.events() {
-            let (id, content) = (event.instance.id, &event.instance.content);
+            let (id, content) = (event.instance.id, event.instance.content());
             let is_this = |order: &&Order| match &order.what {
                 What::Register(_, Some(answers)) => {
                     answers.iter().flatten().any(|a| a.instance.id == id && a.instance.revision == revision)
                 }
-                What::Register(sent, None) => sent.iter().any(|sent| sent.content == **content),
+                What::Register(sent, None) => sent.iter().any(|sent| content == sent.content),
                 _ => false,
             };
             let renews = |order: &&Order| match &order.what {
                 What::Renew(_, Some(Ok((renewed, _)))) => *renewed == id,
-                What::Renew(target, None) => aims_at(target, id, &content.service),
+                What::Renew(target, None) => aims_at(target, id, content.service()),
                 What::Attach(ids, Some(refused)) => {
                     ids.contains(&id) && refused.iter().all(|(who, _)| *who != id)
                 }
@@ -173,7 +172,7 @@ impl<'a> Facts<'a> {
                 (Kind::Registered, Reason::Revived) | (Kind::Updated, Reason::Recovered) => {
                     self.orders().any(|order| is_this(&order) || renews(&order))
                 }
-                (Kind::Deregistered, _) => self.may_have_ended(id, &content.service),
+                (Kind::Deregistered, _) => self.may_have_ended(id, content.service()),
                 _ => true,
             };
             assert!(follows, "nobody asked for {event:?} at {revision:?}");
@@ -217,7 +216,7 @@ impl<'a> Facts<'a> {
                     for (sent, answer) in sent.iter().zip(answers) {
                         let answer = answer.as_ref().expect("nobody sends a token");
                         let instance = &answer.instance;
-                        assert_eq!(*instance.content, sent.content, "{answer:?}");
+                        assert_eq!(instance.content(), sent.content, "{answer:?}");
                         let told = self.told_at(instance.id, instance.revision);
                         if answer.outcome == Outcome::Unchanged {
                             let listed = || self.epoch.base.1.contains(instance);
@@ -239,7 +238,7 @@ impl<'a> Facts<'a> {
                 }
                 What::Deregister(target, Some(Ok(departed))) => {
                     let instance = &departed.instance;
-                    assert!(aims_at(target, instance.id, &instance.content.service), "{order:?}");
+                    assert!(aims_at(target, instance.id, instance.content().service()), "{order:?}");
                     let told = self.told.get(&instance.id).and_then(|told| told.last());
                     match told {
                         Some((revision, last)) if last.kind == Kind::Deregistered => {
@@ -261,7 +260,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    fn lists_last(&self) -> &BTreeMap<LeaseId, Arc<Instance>> {
+    fn lists_last(&self) -> &BTreeMap<LeaseId, Instance> {
         self.lists.last_key_value().expect("there is the beginning").1
     }
 
@@ -339,7 +338,10 @@ impl<'a> Facts<'a> {
                 let at_start = self.epoch.base.1.iter().find(|instance| instance.id == id);
                 let told = self.told.get(&id).and_then(|told| told.first()).map(|(_, event)| &event.instance);
                 let Some(known) = at_start.or(told) else { continue };
-                assert!(self.may_have_ended(id, &known.content.service), "{order:?} does not find {known:?}");
+                assert!(
+                    self.may_have_ended(id, known.content().service()),
+                    "{order:?} does not find {known:?}"
+                );
             }
         }
     }
@@ -355,14 +357,15 @@ impl<'a> Facts<'a> {
                 }
                 Read::Snapshot { revision, filter, instances } => {
                     let then = self.lists.range(..=*revision).next_back().expect("there is the beginning").1;
-                    let wanted = |instance: &&Arc<Instance>| {
-                        filter.services().is_empty() || filter.services().contains(&instance.content.service)
+                    let wanted = |instance: &&Instance| {
+                        filter.services().is_empty()
+                            || filter.services().contains(instance.content().service())
                     };
                     assert!(then.values().filter(wanted).eq(instances), "at {revision:?}: {instances:#?}");
                 }
                 Read::Since { after, to, filter, told } => {
                     let told: Vec<_> =
-                        told.iter().map(|(at, e)| (*at, e.kind, e.reason, &*e.instance)).collect();
+                        told.iter().map(|(at, e)| (*at, e.kind, e.reason, &e.instance)).collect();
                     assert_eq!(
                         told,
                         self.seen_through(filter, *after, *to),
@@ -384,15 +387,15 @@ impl<'a> Facts<'a> {
         for (revision, event) in self.events().filter(|(revision, _)| *revision > after && *revision <= to) {
             let before = self.before(revision).get(&event.instance.id);
             let stays = !matches!(event.kind, Kind::Deregistered | Kind::Expired);
-            let was_in = before.is_some_and(|before| filter.matches(&before.content));
-            let is_in = stays && filter.matches(&event.instance.content);
+            let was_in = before.is_some_and(|before| filter.matches(before.content()));
+            let is_in = stays && filter.matches(event.instance.content());
             let (kind, reason) = match (was_in, is_in) {
                 (false, false) => continue,
                 (false, true) if before.is_some() => (Kind::Registered, Reason::EnteredFilter),
                 (true, false) if stays => (Kind::Deregistered, Reason::LeftFilter),
                 _ => (event.kind, event.reason),
             };
-            seen.push((revision, kind, reason, &*event.instance));
+            seen.push((revision, kind, reason, &event.instance));
         }
         seen
     }

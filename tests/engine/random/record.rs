@@ -78,9 +78,9 @@ pub enum What {
 #[derive(Debug)]
 pub enum Read {
     /// Everything that was listed at some revision.
-    List { revision: Revision, instances: Vec<Arc<Instance>> },
+    List { revision: Revision, instances: Vec<Instance> },
     /// Everything of these services.
-    Snapshot { revision: Revision, filter: Filter, instances: Vec<Arc<Instance>> },
+    Snapshot { revision: Revision, filter: Filter, instances: Vec<Instance> },
     /// What came after one revision, up to another one.
     Since { after: Revision, to: Revision, filter: Filter, told: Vec<(Revision, Event)> },
 }
@@ -100,7 +100,7 @@ pub fn changes(engine: &dyn Engine, deltas: Vec<Delta>) -> Vec<Change> {
 }
 
 /// What is listed, by id.
-pub fn listed(engine: &dyn Engine) -> Vec<Arc<Instance>> {
+pub fn listed(engine: &dyn Engine) -> Vec<Instance> {
     let catalog = engine.view().read();
     let mut list: Vec<_> = catalog.matching(&Filter::default()).cloned().collect();
     list.sort_by_key(|instance| instance.id);
@@ -112,7 +112,7 @@ pub fn listed(engine: &dyn Engine) -> Vec<Arc<Instance>> {
 pub struct Epoch {
     pub number: u64,
     /// Where it began: the revision, and what was listed.
-    pub base: (Revision, Vec<Arc<Instance>>),
+    pub base: (Revision, Vec<Instance>),
     /// All that was told since, as it was when the last of its lives ended.
     pub history: Vec<Change>,
     pub orders: Vec<Order>,
@@ -140,7 +140,7 @@ impl Epoch {
     }
 
     /// What was listed at each revision.
-    pub fn lists(&self) -> BTreeMap<Revision, BTreeMap<LeaseId, Arc<Instance>>> {
+    pub fn lists(&self) -> BTreeMap<Revision, BTreeMap<LeaseId, Instance>> {
         let mut live: BTreeMap<_, _> =
             self.base.1.iter().map(|instance| (instance.id, instance.clone())).collect();
         let mut lists = BTreeMap::from([(self.base.0, live.clone())]);
@@ -154,7 +154,7 @@ impl Epoch {
     }
 
     /// Whether this was all that was listed at some revision.
-    pub fn ever_listed(&self, list: &[Arc<Instance>]) -> bool {
+    pub fn ever_listed(&self, list: &[Instance]) -> bool {
         self.lists().values().any(|then| then.values().eq(list))
     }
 }
