@@ -43,7 +43,17 @@ fn main() -> Result<(), Box<dyn Error>> {
         let path = format!(".leasehold.v1.{message}");
         builder = builder.extern_path(path, format!("crate::proto::wire::{message}"));
     }
-    builder.compile_fds(set)?;
+    builder.compile_fds(set.clone())?;
+    // And as anyone would have it from tonic: for the servers that `leasehold bench` compares with.
+    let plain = out.join("plain");
+    fs::create_dir_all(&plain)?;
+    tonic_prost_build::configure()
+        .out_dir(plain)
+        .build_client(false)
+        .generate_default_stubs(true)
+        .extern_path(".google.rpc", "::tonic_types::pb")
+        .extern_path(".leasehold.v1", "crate::proto")
+        .compile_fds(set)?;
 
     let files = ["registry/v1/echo.proto", "registry/v1/kinds.proto", "google/rpc/error_details.proto"];
     tonic_prost_build::configure()

@@ -5,13 +5,15 @@
 //!
 //! ```text
 //! cli → server → {api, gateway, transport} → engine → {lease, store} → catalog → types
-//! beside them: call, config, metrics (counts the catalog's changes), proto, telemetry
+//! beside them: bench (measures servers, as a client of theirs), call, config, metrics (counts the
+//! catalog's changes), proto, telemetry
 //! ```
 //!
 //! Start from [`server::run`] to see it put together, from [`lease`] and [`catalog`] to
 //! see what it does. ARCHITECTURE.md says why.
 
 pub mod api;
+pub mod bench;
 pub mod call;
 pub mod catalog;
 pub mod cli;

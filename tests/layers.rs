@@ -40,6 +40,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "transport",
         ],
     ),
+    ("bench", &["proto"]),
     ("client", &["proto"]),
     ("cli", &["*"]),
 ];

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 mod backoff;
 mod backup;
+mod bench;
 mod deregister;
 mod failure;
 mod get;
@@ -45,6 +46,9 @@ enum Command {
     Healthcheck(healthcheck::Healthcheck),
     Backup(backup::Backup),
     Inspect(inspect::Inspect),
+    Bench(Box<bench::Bench>),
+    #[command(hide = true)]
+    BenchNull(bench::Null),
 }
 
 /// Which instances are meant.
@@ -72,6 +76,8 @@ impl Cli {
             Command::Healthcheck(healthcheck) => wait_for(healthcheck.run()),
             Command::Backup(backup) => wait_for(backup.run()),
             Command::Inspect(inspect) => inspect.run(),
+            Command::Bench(bench) => bench.run(),
+            Command::BenchNull(null) => null.run(),
         }
     }
 }

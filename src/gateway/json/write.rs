@@ -27,7 +27,7 @@ use self::{
     entry::Entry,
 };
 use super::{Json, MessageId};
-use crate::gateway::wire::Malformed;
+use crate::wire::Malformed;
 
 pub(super) use self::plan::Plans;
 pub(in crate::gateway) use self::text::write_string;

@@ -2,7 +2,7 @@
 //! likes, so what is open is kept on a stack of our own.
 
 use super::{MAX_DYNAMIC_LEVEL, Unwritable, Writer, Written, entry::sort, scalar::text, text};
-use crate::gateway::wire::{Field, Fields, Value};
+use crate::wire::{Field, Fields, Value};
 
 /// At least for so many members there is room at once.
 const USUAL: usize = 16;

@@ -3,7 +3,7 @@
 use prost::Message as _;
 
 use super::{BRIEF, FULL, check_error, encoded, google, kinds_number, known::any, write};
-use crate::gateway::wire::Encoder;
+use crate::wire::Encoder;
 
 fn value(text: &str) -> prost_types::Value {
     use prost_types::{ListValue, Struct, value::Kind};

@@ -1,7 +1,7 @@
 //! Well-known types.
 
 use super::{BRIEF, FULL, check, check_error, encoded, google, write};
-use crate::gateway::wire::Encoder;
+use crate::wire::Encoder;
 
 #[test]
 fn timestamps_and_durations() {

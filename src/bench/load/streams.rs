@@ -1,0 +1,106 @@
+//! Streams in both directions, on which every message is answered by one.
+
+use std::{collections::VecDeque, net::SocketAddr, rc::Rc, time::Instant};
+
+use anyhow::bail;
+
+use super::{
+    Meter,
+    http2::{Connection, Heard, What},
+    measure, shares,
+};
+use crate::bench::{Bench, Result, Sample, process::Server};
+
+/// What one stream says. Messages are encoded, with their prefixes.
+#[derive(Clone, Debug, Default)]
+pub struct Script {
+    /// Said first, one after the other was answered.
+    pub first: Vec<Vec<u8>>,
+    /// Said in turn from then on.
+    pub beats: Vec<Vec<u8>>,
+    /// What a beat is worth.
+    pub operations: u64,
+}
+
+/// Opens a stream per script, `bench.connections` of them sharing the streams, and keeps `in_flight`
+/// messages unanswered on each.
+pub async fn load(
+    bench: &Bench,
+    server: &Server,
+    path: &'static str,
+    in_flight: usize,
+    mut scripts: Vec<Script>,
+) -> Result<Sample> {
+    let meter = Rc::new(Meter::default());
+    let clients = shares(scripts.len(), bench.connections).into_iter().map(|share| {
+        let own = scripts.split_off(scripts.len() - share);
+        client(server.address(), path, own, in_flight, Rc::clone(&meter))
+    });
+    let clients = clients.collect();
+    measure(bench, server, meter, clients).await
+}
+
+struct Speaker {
+    script: Script,
+    /// Of `first`.
+    said: usize,
+    /// Of `beats`.
+    next: usize,
+    unanswered: VecDeque<Instant>,
+}
+
+async fn client(
+    address: SocketAddr,
+    path: &'static str,
+    scripts: Vec<Script>,
+    in_flight: usize,
+    meter: Rc<Meter>,
+) -> Result<()> {
+    let mut connection = Connection::open(address).await?;
+    // Streams of a connection are numbered 1, 3, 5, …
+    let mut speakers = Vec::with_capacity(scripts.len());
+    for script in scripts {
+        let stream = connection.call(path, Instant::now());
+        let mut speaker = Speaker { script, said: 0, next: 0, unanswered: VecDeque::new() };
+        speaker.say(&mut connection, stream, in_flight);
+        speakers.push(speaker);
+    }
+    let mut heard = Vec::<Heard>::new();
+    loop {
+        connection.exchange(&mut heard).await?;
+        let now = Instant::now();
+        for Heard { stream, what, .. } in heard.drain(..) {
+            let Some(speaker) = speakers.get_mut(stream as usize / 2) else { continue };
+            match what {
+                What::Message(_) => {
+                    let operations = speaker.script.operations;
+                    if let Some(since) = speaker.unanswered.pop_front() {
+                        meter.done(operations, since, now);
+                    }
+                    speaker.say(&mut connection, stream, in_flight);
+                }
+                What::End { messages, .. } => bail!("{path} ended after {messages} answers"),
+            }
+        }
+    }
+}
+
+impl Speaker {
+    /// Says what is to be said now.
+    fn say(&mut self, connection: &mut Connection, stream: u32, in_flight: usize) {
+        if let Some(first) = self.script.first.get(self.said) {
+            if self.unanswered.is_empty() {
+                self.said += 1;
+                self.unanswered.push_back(Instant::now());
+                connection.send(stream, first, false);
+            }
+            return;
+        }
+        while self.unanswered.len() < in_flight {
+            let Some(beat) = self.script.beats.get(self.next) else { return };
+            connection.send(stream, beat, false);
+            self.unanswered.push_back(Instant::now());
+            self.next = (self.next + 1) % self.script.beats.len();
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Other registries, where they are to be had.
