@@ -14,7 +14,14 @@ use prost::Message as _;
 use prost_types::FileDescriptorSet;
 
 /// The messages that have a form of their own in `proto::wire`.
-const WIRE: [&str; 0] = [];
+const WIRE: [&str; 6] = [
+    "BatchRegisterResponse",
+    "DeregisterResponse",
+    "Instance",
+    "ListResponse",
+    "RegisterRequest",
+    "RegisterResponse",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");

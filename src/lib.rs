@@ -6,7 +6,7 @@
 //! ```text
 //! cli → server → {api, gateway, transport} → engine → {lease, store} → catalog → types
 //! beside them: bench (measures servers, as a client of theirs), call, config, metrics (counts the
-//! catalog's changes), proto, telemetry
+//! catalog's changes), proto, telemetry, wire (protobuf's encoding)
 //! ```
 //!
 //! Start from [`server::run`] to see it put together, from [`lease`] and [`catalog`] to
@@ -28,3 +28,4 @@ pub mod store;
 pub mod telemetry;
 pub mod transport;
 pub mod types;
+mod wire;

@@ -3,24 +3,24 @@
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use prost::{DecodeError, Message as _};
-use prost_types::{Struct, Timestamp, Value, value::Kind as ValueKind};
+use prost::Message as _;
+use prost_types::Timestamp;
 use tonic_types::FieldViolation;
 
 use crate::{
     catalog,
     engine::{Engine, Registration},
-    proto::{self, codec::undecodable},
+    proto::{self, codec::unreadable, wire},
     types::{
-        Content, Filter, Info, Instance, LeaseTimes, NameError, Parts, ServiceName, ServiceUrl, Status,
+        Content, Filter, Instance, LeaseTimes, Moment, NameError, Packer, ServiceName, ServiceUrl, Status,
         Target, UrlError, WallTime,
     },
+    wire::Encoder,
 };
 
+use super::{encode, info, request::Request};
+
 /// The bounds of a registration.
-const MAX_INFO_BYTES: usize = 64 << 10;
-const MAX_INFO_DEPTH: usize = 24;
 const MAX_LABELS: usize = 64;
 const MAX_LABEL_KEY: usize = 63;
 const MAX_LABEL_VALUE: usize = 256;
@@ -32,32 +32,34 @@ type Violations = Vec<FieldViolation>;
 
 // === in ===
 
-/// Checks a registration. Every fault is named, its field's path starting with `at`.
-pub(super) fn registration(
-    request: proto::RegisterRequest,
-    peer: IpAddr,
-    at: &str,
-) -> Result<Registration, Violations> {
+/// Checks a registration, encoded. Every fault is named, its field's path starting with `at`.
+pub(super) fn registration(message: &[u8], peer: IpAddr, at: &str) -> Result<Registration, Violations> {
+    let request = Request::read(message).map_err(|violation| vec![below(at, violation)])?;
     let mut faults = Violations::new();
     let mut fault = |field: &str, text: String| faults.push(violation(format!("{at}{field}"), text));
 
-    let url = ServiceUrl::parse(&request.url);
-    if let Err(error) = &url {
+    if let Err(error) = ServiceUrl::check(request.url) {
         // A password is not shown to logs.
         let secret = matches!(error, UrlError::UserInfo);
         let shown: String = request.url.chars().take(if secret { 0 } else { 100 }).collect();
         fault("url", if shown.is_empty() { error.to_string() } else { format!("{shown:?} {error}") });
     }
-    let service = service_name(&request);
+    let info = match info::canonical(&request.info) {
+        Ok(info) => info,
+        Err(info::Fault::Malformed) => {
+            return Err(vec![below(at, unreadable("info", "it is no google.protobuf.Struct"))]);
+        }
+        Err(info::Fault::Refused(text)) => {
+            fault("info", text);
+            Vec::new()
+        }
+    };
+    let service = service_name(&request, &info);
     if let Err((field, error)) = &service {
         fault(field, error.to_string());
     }
     if request.id.len() > ServiceName::MAX {
         fault("id", format!("is {} bytes long; at most {} are taken", request.id.len(), ServiceName::MAX));
-    }
-    let info = request.info.unwrap_or_default();
-    if let Err(text) = check_info(&info) {
-        fault("info", text);
     }
     check_labels(&request.labels, &mut fault);
     if request.zone.len() > MAX_ZONE {
@@ -68,38 +70,25 @@ pub(super) fn registration(
         fault("drop_grace", text.clone());
     }
 
-    match (url, service, drop_grace) {
-        (Ok(url), Ok(service), Ok(drop_grace)) if faults.is_empty() => Ok(Registration {
-            client_id: (!request.id.is_empty()).then(|| Arc::from(request.id)),
-            content: Content::from(Parts {
-                service,
-                url,
-                info: Info(Bytes::from(info.encode_to_vec())),
-                labels: request.labels,
-                zone: request.zone,
-                weight: request.weight,
-            }),
-            ttl_wish: request.ttl_seconds,
-            drop_grace,
-            token: (!request.lease_token.is_empty()).then_some(request.lease_token),
-            peer,
-        }),
+    match (service, drop_grace) {
+        (Ok(service), Ok(drop_grace)) if faults.is_empty() => {
+            let mut packer = Packer::new(request.url, &info);
+            request.labels.iter().for_each(|(key, value)| packer.label(key, value));
+            Ok(Registration {
+                client_id: (!request.id.is_empty()).then(|| Arc::from(request.id)),
+                content: Content::new(service, packer.finish(request.zone, request.weight)),
+                ttl_wish: request.ttl_seconds,
+                drop_grace,
+                token: (!request.lease_token.is_empty()).then(|| request.lease_token.to_owned()),
+                peer,
+            })
+        }
         _ => Err(faults),
     }
 }
 
-/// Checks one entry of a batch.
-pub(super) fn entry(
-    entry: Result<proto::RegisterRequest, DecodeError>,
-    peer: IpAddr,
-    index: usize,
-) -> Result<Registration, Violations> {
-    let at = format!("requests[{index}].");
-    let request = entry.map_err(|error| {
-        let violation = undecodable(&error);
-        vec![FieldViolation { field: format!("{at}{}", violation.field), ..violation }]
-    })?;
-    registration(request, peer, &at)
+fn below(at: &str, violation: FieldViolation) -> FieldViolation {
+    FieldViolation { field: format!("{at}{}", violation.field), ..violation }
 }
 
 /// An `{id}` of a path.
@@ -115,7 +104,8 @@ pub(super) fn filter(services: &[String], labels: BTreeMap<String, String>) -> R
             .push(violation("service", format!("are {}; at most {MAX_SERVICES} are taken", services.len())));
         return Err(faults);
     }
-    check_labels(&labels, &mut |field: &str, text| faults.push(violation(field, text)));
+    let pairs: Vec<(&str, &str)> = labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    check_labels(&pairs, &mut |field: &str, text| faults.push(violation(field, text)));
     let mut names = Vec::with_capacity(services.len());
     for service in services {
         match ServiceName::fold(service) {
@@ -140,62 +130,21 @@ pub(super) fn violation(field: impl Into<String>, description: impl Into<String>
 
 /// The first of `service`, `id`, `info.id`, `info.display_name` that is there names the
 /// service; if it cannot be a name, that is a fault of its own field.
-fn service_name(request: &proto::RegisterRequest) -> Result<ServiceName, (&'static str, NameError)> {
-    let in_info = |key| match request.info.as_ref()?.fields.get(key)?.kind.as_ref()? {
-        ValueKind::StringValue(text) => Some(text.as_str()),
-        _ => None,
+fn service_name(request: &Request<'_>, info: &[u8]) -> Result<ServiceName, (&'static str, NameError)> {
+    let (field, text) = match (request.service, request.id) {
+        ("", "") => ["id", "display_name"]
+            .into_iter()
+            .find_map(|key| Some((key, info::text(info, key).filter(|text| !text.is_empty())?)))
+            .map_or(("service", "unknown"), |(key, text)| {
+                (if key == "id" { "info.id" } else { "info.display_name" }, text)
+            }),
+        ("", id) => ("id", id),
+        (service, _) => ("service", service),
     };
-    let named = [
-        ("service", Some(request.service.as_str())),
-        ("id", Some(request.id.as_str())),
-        ("info.id", in_info("id")),
-        ("info.display_name", in_info("display_name")),
-    ];
-    let first =
-        named.into_iter().find_map(|(field, text)| Some((field, text.filter(|text| !text.is_empty())?)));
-    let (field, text) = first.unwrap_or(("service", "unknown"));
     ServiceName::fold(text).map_err(|error| (field, error))
 }
 
-fn check_info(info: &Struct) -> Result<(), String> {
-    let bytes = info.encoded_len();
-    if bytes > MAX_INFO_BYTES {
-        return Err(format!("is {bytes} bytes long as protobuf; at most {MAX_INFO_BYTES} are taken"));
-    }
-    check_fields(info, 1)
-}
-
-fn check_fields(fields: &Struct, depth: usize) -> Result<(), String> {
-    check_depth(depth)?;
-    fields.fields.values().try_for_each(|value| check_value(value, depth))
-}
-
-fn check_value(value: &Value, depth: usize) -> Result<(), String> {
-    match &value.kind {
-        // JSON has neither: one such value would make every list that holds it unreadable.
-        None => Err("has a value of no kind; send null_value for null".to_owned()),
-        Some(ValueKind::NumberValue(number)) if !number.is_finite() => {
-            Err(format!("holds the number {number}, which JSON cannot write"))
-        }
-        Some(ValueKind::StructValue(fields)) => check_fields(fields, depth + 1),
-        Some(ValueKind::ListValue(list)) => {
-            check_depth(depth + 1)?;
-            list.values.iter().try_for_each(|value| check_value(value, depth + 1))
-        }
-        Some(_) => Ok(()),
-    }
-}
-
-fn check_depth(depth: usize) -> Result<(), String> {
-    if depth > MAX_INFO_DEPTH {
-        return Err(format!(
-            "is nested deeper than {MAX_INFO_DEPTH} levels, which some clients cannot decode"
-        ));
-    }
-    Ok(())
-}
-
-fn check_labels(labels: &BTreeMap<String, String>, fault: &mut impl FnMut(&str, String)) {
+fn check_labels(labels: &[(&str, &str)], fault: &mut impl FnMut(&str, String)) {
     if labels.len() > MAX_LABELS {
         fault("labels", format!("are {}; at most {MAX_LABELS} are taken", labels.len()));
     }
@@ -239,9 +188,13 @@ pub(super) fn instance(engine: &dyn Engine, instance: &Instance, times: LeaseTim
 
 /// Instances with their times as they stand now, in order.
 pub(super) fn instances(engine: &dyn Engine, some: &[Instance]) -> Vec<proto::Instance> {
+    some.iter().zip(times(engine, some)).map(|(one, times)| instance(engine, one, times)).collect()
+}
+
+/// The times of instances as they stand now, in order.
+pub(super) fn times(engine: &dyn Engine, some: &[Instance]) -> impl Iterator<Item = LeaseTimes> {
     let ids: Vec<_> = some.iter().map(|instance| instance.id).collect();
-    let times = engine.times(&ids);
-    some.iter().zip(times).map(|(one, times)| instance(engine, one, known(engine, times))).collect()
+    engine.times(&ids).into_iter().map(|times| known(engine, times))
 }
 
 /// Times of a lease that may have been forgotten since the instance was read.
@@ -250,10 +203,17 @@ fn known(engine: &dyn Engine, times: Option<LeaseTimes>) -> LeaseTimes {
     times.unwrap_or(LeaseTimes { renewed: now, deadline: now })
 }
 
-/// One instance with its times as they stand now.
-pub(super) fn current(engine: &dyn Engine, one: &Instance) -> proto::Instance {
+/// One instance with its times as they stand now, encoded.
+pub(super) fn current(engine: &dyn Engine, one: &Instance) -> wire::Instance {
     let times = engine.times(&[one.id]).into_iter().next().flatten();
-    instance(engine, one, known(engine, times))
+    encoded(engine, one, known(engine, times))
+}
+
+/// One instance with its lease's times, encoded.
+pub(super) fn encoded(engine: &dyn Engine, one: &Instance, times: LeaseTimes) -> wire::Instance {
+    let mut out = Encoder::with_capacity(one.event_bytes());
+    encode::instance(&mut out, one, times, engine.wall(Moment(0)));
+    wire::Instance(out.finish().into())
 }
 
 /// A change as a watcher sees it.

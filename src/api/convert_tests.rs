@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use prost_types::ListValue;
+use prost_types::{ListValue, Struct, Value, value::Kind as ValueKind};
 
 use super::*;
 
@@ -10,6 +10,11 @@ const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 fn request() -> proto::RegisterRequest {
     proto::RegisterRequest { url: "http://h:80".to_owned(), ..proto::RegisterRequest::default() }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "as the tests have it")]
+fn registration(request: proto::RegisterRequest, peer: IpAddr, at: &str) -> Result<Registration, Violations> {
+    super::registration(&request.encode_to_vec(), peer, at)
 }
 
 fn text(text: &str) -> Value {

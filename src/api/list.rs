@@ -1,16 +1,16 @@
 //! List: pages of what lives now.
 
-use prost::Message as _;
 use tonic::Status;
 
 use crate::{
     call::Door,
-    proto,
-    types::{Filter, Instance},
+    proto::{self, wire},
+    types::{Filter, Instance, Moment},
+    wire::Encoder,
 };
 
 use super::{
-    Registry, convert,
+    Registry, convert, encode,
     refuse::invalid,
     token::{PageToken, ResumeToken},
 };
@@ -20,14 +20,14 @@ const MAX_GRPC_ANSWER: usize = 3 << 20;
 /// No instance takes less on the wire: more than so many cannot fit, and are not tried.
 const LEAST_INSTANCE: usize = 100;
 /// So many instances are written in one go; then others may run.
-const PORTION: usize = 50;
+const PORTION: usize = 256;
 
 impl Registry {
     pub(super) async fn list_page(
         &self,
         request: proto::ListRequest,
         door: Door,
-    ) -> Result<proto::ListResponse, Status> {
+    ) -> Result<wire::ListResponse, Status> {
         let filter = convert::filter(&request.service, request.labels).map_err(invalid)?;
         let page = match request.page_token.as_str() {
             "" => None,
@@ -68,18 +68,21 @@ impl Registry {
             Some(last) if more => PageToken { resume, after: (last.service.clone(), last.id) }.encode(),
             _ => String::new(),
         };
-        let mut services = Vec::with_capacity(found.len());
+        let anchor = self.engine.wall(Moment(0));
+        let mut answer = Encoder::with_capacity(found.iter().map(Instance::event_bytes).sum());
+        encode::number(&mut answer, 1, u64::from(u32::try_from(count).unwrap_or(u32::MAX)));
         for part in found.chunks(PORTION) {
-            services.extend(convert::instances(&*self.engine, part));
+            for (one, times) in part.iter().zip(convert::times(&*self.engine, part)) {
+                let place = answer.open(2);
+                encode::instance(&mut answer, one, times, anchor);
+                answer.close(place);
+            }
             tokio::task::yield_now().await;
         }
-        let answer = proto::ListResponse {
-            count: u32::try_from(count).unwrap_or(u32::MAX),
-            services,
-            next_page_token,
-            resume_token: resume.encode(),
-        };
-        if door == Door::Grpc && answer.encoded_len() > MAX_GRPC_ANSWER {
+        encode::text(&mut answer, 3, &next_page_token);
+        encode::text(&mut answer, 4, &resume.encode());
+        let answer = wire::ListResponse(answer.finish().into());
+        if door == Door::Grpc && answer.0.len() > MAX_GRPC_ANSWER {
             return Err(too_large(found.len(), &filter));
         }
         Ok(answer)

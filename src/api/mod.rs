@@ -3,9 +3,12 @@
 
 mod admin;
 mod convert;
+mod encode;
+mod info;
 mod keepalive;
 mod list;
 mod refuse;
+mod request;
 mod token;
 mod unary;
 mod watch;

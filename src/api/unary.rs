@@ -11,12 +11,13 @@ use tonic::{Extensions, Request, Response, Status, Streaming};
 use crate::{
     call::{Caller, Door},
     engine::{Outcome, Proof, Registered, Registration, embedded::hash_token},
-    proto::{self, batch_register_response::result::Result as BatchResult, registry_server},
+    proto::{self, registry_server, wire},
     types::{LeaseId, Target},
+    wire::Encoder,
 };
 
 use super::{
-    MAX_MESSAGE, Registry, convert,
+    MAX_MESSAGE, Registry, convert, encode,
     refuse::{invalid, log_refusal, shorten},
 };
 
@@ -27,23 +28,23 @@ const MAX_BATCH: usize = 1000;
 impl registry_server::Registry for Registry {
     async fn register(
         &self,
-        request: Request<proto::RegisterRequest>,
-    ) -> Result<Response<proto::RegisterResponse>, Status> {
+        request: Request<wire::RegisterRequest>,
+    ) -> Result<Response<wire::RegisterResponse>, Status> {
         let caller = caller(request.extensions());
         let refused = log_refusal("Register", &caller);
-        let registration = convert::registration(request.into_inner(), address(&caller), "");
+        let registration = convert::registration(&request.into_inner().0, address(&caller), "");
         let registration = registration.map_err(invalid).map_err(&refused)?;
         let registered = self.engine.register(vec![registration]).await.map_err(Status::from)?;
         let registered = registered.into_iter().next();
         let registered = registered.ok_or_else(|| Status::internal("the engine gave no answer"))?;
         let registered = registered.map_err(Status::from).map_err(&refused)?;
-        Ok(Response::new(self.registered(registered, &caller)))
+        Ok(Response::new(self.registered(&registered, &caller)))
     }
 
     async fn batch_register(
         &self,
         request: Request<proto::BatchRegisterRequest>,
-    ) -> Result<Response<proto::BatchRegisterResponse>, Status> {
+    ) -> Result<Response<wire::BatchRegisterResponse>, Status> {
         let caller = caller(request.extensions());
         let refused = log_refusal("BatchRegister", &caller);
         let request = request.into_inner();
@@ -54,8 +55,8 @@ impl registry_server::Registry for Registry {
         }
         let mut good = Vec::with_capacity(count);
         let mut results: Vec<Option<Status>> = Vec::with_capacity(count);
-        for (index, entry) in request.entries().enumerate() {
-            match convert::entry(entry, address(&caller), index) {
+        for (index, entry) in request.requests.iter().enumerate() {
+            match convert::registration(entry, address(&caller), &format!("requests[{index}].")) {
                 Ok(registration) => {
                     good.push(registration);
                     results.push(None);
@@ -66,17 +67,16 @@ impl registry_server::Registry for Registry {
         self.check_answer_fits(&good, &results, &caller).map_err(&refused)?;
         let mut registered = self.engine.register(good).await.map_err(Status::from)?.into_iter();
         let result = |bad: Option<Status>| match bad {
-            Some(status) => BatchResult::Error(rpc_status(&status)),
+            Some(status) => wire::Outcome::Error(rpc_status(&status)),
             None => match registered.next() {
-                Some(Ok(registered)) => BatchResult::Response(self.registered(registered, &caller)),
-                Some(Err(refusal)) => BatchResult::Error(rpc_status(&refused(refusal.into()))),
-                None => BatchResult::Error(rpc_status(&Status::internal("the engine gave no answer"))),
+                Some(Ok(registered)) => wire::Outcome::Response(self.registered(&registered, &caller)),
+                Some(Err(refusal)) => wire::Outcome::Error(rpc_status(&refused(refusal.into()))),
+                None => wire::Outcome::Error(rpc_status(&Status::internal("the engine gave no answer"))),
             },
         };
         let results = results.into_iter().map(result);
-        let results =
-            results.map(|result| proto::batch_register_response::Result { result: Some(result) }).collect();
-        Ok(Response::new(proto::BatchRegisterResponse { results }))
+        let results = results.map(|result| wire::BatchResult { result: Some(result) }).collect();
+        Ok(Response::new(wire::BatchRegisterResponse { results }))
     }
 
     async fn ping(
@@ -101,13 +101,13 @@ impl registry_server::Registry for Registry {
     async fn list(
         &self,
         request: Request<proto::ListRequest>,
-    ) -> Result<Response<proto::ListResponse>, Status> {
+    ) -> Result<Response<wire::ListResponse>, Status> {
         let caller = caller(request.extensions());
         let answer = self.list_page(request.into_inner(), caller.door).await;
         answer.map(Response::new).map_err(log_refusal("List", &caller))
     }
 
-    async fn get(&self, request: Request<proto::GetRequest>) -> Result<Response<proto::Instance>, Status> {
+    async fn get(&self, request: Request<proto::GetRequest>) -> Result<Response<wire::Instance>, Status> {
         let caller = caller(request.extensions());
         let refused = log_refusal("Get", &caller);
         let id = request.into_inner().id;
@@ -141,16 +141,16 @@ impl registry_server::Registry for Registry {
     async fn deregister(
         &self,
         request: Request<proto::DeregisterRequest>,
-    ) -> Result<Response<proto::DeregisterResponse>, Status> {
+    ) -> Result<Response<wire::DeregisterResponse>, Status> {
         let caller = caller(request.extensions());
         let refused = log_refusal("Deregister", &caller);
         let proto::DeregisterRequest { id, lease_token } = request.into_inner();
         let target = convert::target(&id).map_err(invalid).map_err(&refused)?;
         let departed = self.engine.deregister(target, proof(&lease_token, &caller)).await;
         let departed = departed.map_err(Status::from).map_err(&refused)?;
-        Ok(Response::new(proto::DeregisterResponse {
+        Ok(Response::new(wire::DeregisterResponse {
             status: "deregistered".to_owned(),
-            service: Some(convert::instance(&*self.engine, &departed.instance, departed.times)),
+            service: Some(convert::encoded(&*self.engine, &departed.instance, departed.times)),
         }))
     }
 
@@ -190,9 +190,9 @@ impl Registry {
         Ok(())
     }
 
-    fn registered(&self, registered: Registered, caller: &Caller) -> proto::RegisterResponse {
+    fn registered(&self, registered: &Registered, caller: &Caller) -> wire::RegisterResponse {
         let instance = &registered.instance;
-        let (service, url) = (&instance.service, instance.content().url());
+        let (service, url) = (instance.service.as_str(), instance.content().url());
         let ttl = instance.ttl.0;
         let what = match registered.outcome {
             Outcome::New => "is registered",
@@ -200,18 +200,18 @@ impl Registry {
             Outcome::Unchanged => "was registered already",
             Outcome::Revived => "is registered again",
         };
-        proto::RegisterResponse {
-            id: instance.id.to_string(),
-            status: "registered".to_owned(),
-            service_url: url.to_string(),
-            message: format!("{service} {what}; renew it within {ttl} s"),
-            ttl_seconds: ttl,
-            ping_url: self.ping_url(instance.id, &registered.token, caller),
-            service: service.to_string(),
-            expires_at: Some(convert::timestamp(self.engine.wall(registered.times.deadline))),
-            revision: instance.revision.0,
-            lease_token: registered.token,
-        }
+        let mut out = Encoder::with_capacity(320 + url.len() + 2 * service.len());
+        encode::id(&mut out, 1, instance.id);
+        out.bytes(2, b"registered");
+        encode::text(&mut out, 3, url);
+        encode::text(&mut out, 4, &format!("{service} {what}; renew it within {ttl} s"));
+        encode::number(&mut out, 5, ttl.into());
+        encode::text(&mut out, 6, &self.ping_url(instance.id, &registered.token, caller));
+        encode::text(&mut out, 7, service);
+        encode::text(&mut out, 8, &registered.token);
+        encode::timestamp(&mut out, 9, self.engine.wall(registered.times.deadline));
+        encode::number(&mut out, 10, instance.revision.0);
+        wire::RegisterResponse(out.finish().into())
     }
 
     fn ping_url(&self, id: LeaseId, token: &str, caller: &Caller) -> String {

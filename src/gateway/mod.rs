@@ -41,7 +41,6 @@ mod stream;
 mod template;
 #[cfg(test)]
 mod tests;
-mod wire;
 
 use std::{error::Error, fmt, sync::Arc};
 
@@ -49,6 +48,8 @@ use bytes::Bytes;
 use http::{Method, Request, Response, Uri, request::Parts};
 use prost_reflect::{DescriptorError, DescriptorPool};
 use tonic::{body::Body, service::Routes};
+
+use crate::wire;
 
 use self::{
     apart::Apart, binding::Binding, body::Unread, call::Call, dispatch::Target, error::Failure,

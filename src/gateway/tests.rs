@@ -12,15 +12,15 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use serde_json::{Value as Json, json};
 use tokio::sync::oneshot;
-use tonic::{Code, Streaming, metadata::MetadataMap};
+use tonic::{Code, metadata::MetadataMap};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::*;
 use crate::proto::{
     BatchRegisterRequest, BatchRegisterResponse, DeregisterRequest, DeregisterResponse, FILE_DESCRIPTOR_SET,
-    GetRequest, Instance, KeepAliveRequest, KeepAliveResponse, ListRequest, ListResponse, PingRequest,
-    PingResponse, RegisterRequest, RegisterResponse, SERVICE_NAME, WatchRequest, WatchResponse,
-    registry_server::{Registry, RegistryServer},
+    GetRequest, Instance, ListRequest, ListResponse, PingRequest, PingResponse, RegisterRequest,
+    RegisterResponse, SERVICE_NAME, WatchRequest, WatchResponse,
+    plain::{Registry, RegistryServer},
     watch_response::Type,
 };
 
@@ -119,8 +119,6 @@ impl Registry for Stub {
         }))
     }
 
-    type WatchStream = Watching;
-
     /// Behaves as its resume token says.
     async fn watch(
         &self,
@@ -159,15 +157,6 @@ impl Registry for Stub {
         _: tonic::Request<DeregisterRequest>,
     ) -> Result<tonic::Response<DeregisterResponse>, tonic::Status> {
         Ok(tonic::Response::new(DeregisterResponse::default()))
-    }
-
-    type KeepAliveStream = Pin<Box<dyn Stream<Item = Result<KeepAliveResponse, tonic::Status>> + Send>>;
-
-    async fn keep_alive(
-        &self,
-        _: tonic::Request<Streaming<KeepAliveRequest>>,
-    ) -> Result<tonic::Response<Self::KeepAliveStream>, tonic::Status> {
-        Err(tonic::Status::unimplemented(""))
     }
 }
 

@@ -66,12 +66,15 @@ pub fn undecodable(error: &DecodeError) -> FieldViolation {
     let fields = path.split(": ").filter(|part| !part.contains(' '));
     let field = fields.filter_map(|part| part.split_once('.')).last().map(|(_, field)| field);
     let reason = path.rsplit(": ").next().unwrap_or_default();
-    FieldViolation::new(
-        field.unwrap_or_default(),
-        format!(
-            "does not decode: {reason}; is it built from leasehold's proto, and nested no deeper than 24 levels?"
-        ),
-    )
+    unreadable(field.unwrap_or_default(), reason)
+}
+
+/// A field that does not decode, for this reason.
+pub fn unreadable(field: &str, reason: &str) -> FieldViolation {
+    let text = format!(
+        "does not decode: {reason}; is it built from leasehold's proto, and nested no deeper than 24 levels?"
+    );
+    FieldViolation::new(field, text)
 }
 
 #[cfg(test)]

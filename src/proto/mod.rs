@@ -4,6 +4,7 @@
 
 mod batch;
 pub mod codec;
+pub mod plain;
 pub mod wire;
 
 mod generated {

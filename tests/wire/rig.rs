@@ -14,7 +14,7 @@ use http_body_util::BodyExt as _;
 use leasehold::{
     call::{Caller, EndCause},
     config::{ConnectionLimits, HttpConfig},
-    proto::{self, registry_server},
+    proto::{self, plain},
     transport::{Drained, Front, HostRule, Proxies, Server},
 };
 use tokio::{net::TcpListener, runtime, sync::mpsc::unbounded_channel};
@@ -78,7 +78,7 @@ pub fn start_with(setup: Setup) -> Rig {
                 let listen = listener.local_addr().expect("an address");
                 addr.send(listen).expect("the test waits");
                 let stub = Stub { cause: Mutex::new(cause), stubborn: setup.stubborn };
-                let stub = registry_server::RegistryServer::new(stub).max_decoding_message_size(MAX_MESSAGE);
+                let stub = plain::RegistryServer::new(stub).max_decoding_message_size(MAX_MESSAGE);
                 let (_, health) = tonic_health::server::health_reporter();
                 let grpc = Routes::new(stub).add_service(health);
                 let hosts = HostRule::new(listen, &HttpConfig::default());
@@ -202,14 +202,11 @@ struct Stub {
 type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
-impl registry_server::Registry for Stub {
-    type WatchStream = Responses<proto::WatchResponse>;
-    type KeepAliveStream = Responses<proto::KeepAliveResponse>;
-
+impl plain::Registry for Stub {
     async fn keep_alive(
         &self,
         request: tonic::Request<Streaming<proto::KeepAliveRequest>>,
-    ) -> Result<tonic::Response<Self::KeepAliveStream>, Status> {
+    ) -> Result<tonic::Response<Responses<proto::KeepAliveResponse>>, Status> {
         let caller = request.extensions().get::<Caller>().expect("a caller");
         let connection = Arc::clone(&caller.connection);
         let cause = self.cause.lock().expect("a lock").clone();
@@ -251,40 +248,5 @@ impl registry_server::Registry for Stub {
         _: tonic::Request<proto::GetRequest>,
     ) -> Result<tonic::Response<proto::Instance>, Status> {
         panic!("asked to")
-    }
-
-    async fn batch_register(
-        &self,
-        _: tonic::Request<proto::BatchRegisterRequest>,
-    ) -> Result<tonic::Response<proto::BatchRegisterResponse>, Status> {
-        Err(Status::unimplemented("not in the stub"))
-    }
-
-    async fn ping(
-        &self,
-        _: tonic::Request<proto::PingRequest>,
-    ) -> Result<tonic::Response<proto::PingResponse>, Status> {
-        Err(Status::unimplemented("not in the stub"))
-    }
-
-    async fn list(
-        &self,
-        _: tonic::Request<proto::ListRequest>,
-    ) -> Result<tonic::Response<proto::ListResponse>, Status> {
-        Err(Status::unimplemented("not in the stub"))
-    }
-
-    async fn watch(
-        &self,
-        _: tonic::Request<proto::WatchRequest>,
-    ) -> Result<tonic::Response<Self::WatchStream>, Status> {
-        Err(Status::unimplemented("not in the stub"))
-    }
-
-    async fn deregister(
-        &self,
-        _: tonic::Request<proto::DeregisterRequest>,
-    ) -> Result<tonic::Response<proto::DeregisterResponse>, Status> {
-        Err(Status::unimplemented("not in the stub"))
     }
 }

@@ -13,10 +13,9 @@ use tonic::{Request, Response, Streaming};
 
 use super::*;
 use crate::proto::{
-    BatchRegisterRequest, BatchRegisterResponse, DeregisterResponse, GetRequest, Instance, ListRequest,
-    ListResponse, PingRequest, PingResponse, WatchRequest, WatchResponse,
+    DeregisterResponse,
     keep_alive_response::Lost,
-    registry_server::{Registry, RegistryServer},
+    plain::{Registry, RegistryServer},
 };
 
 /// What the server answers to a beat; the last step of a script goes on for good.
@@ -48,9 +47,6 @@ type Sent<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl Registry for Scripted {
-    type WatchStream = Sent<WatchResponse>;
-    type KeepAliveStream = Sent<KeepAliveResponse>;
-
     async fn register(
         &self,
         request: Request<RegisterRequest>,
@@ -73,7 +69,7 @@ impl Registry for Scripted {
     async fn keep_alive(
         &self,
         request: Request<Streaming<KeepAliveRequest>>,
-    ) -> Result<Response<Self::KeepAliveStream>, Status> {
+    ) -> Result<Response<Sent<KeepAliveResponse>>, Status> {
         let mut beats = request.into_inner();
         let mut script = VecDeque::from(self.streams.lock().unwrap().pop_front().unwrap_or_default());
         let did = self.did.clone();
@@ -108,29 +104,6 @@ impl Registry for Scripted {
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
-    }
-
-    async fn batch_register(
-        &self,
-        _: Request<BatchRegisterRequest>,
-    ) -> Result<Response<BatchRegisterResponse>, Status> {
-        Err(Status::unimplemented("not in this test"))
-    }
-
-    async fn ping(&self, _: Request<PingRequest>) -> Result<Response<PingResponse>, Status> {
-        Err(Status::unimplemented("not in this test"))
-    }
-
-    async fn list(&self, _: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
-        Err(Status::unimplemented("not in this test"))
-    }
-
-    async fn get(&self, _: Request<GetRequest>) -> Result<Response<Instance>, Status> {
-        Err(Status::unimplemented("not in this test"))
-    }
-
-    async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        Err(Status::unimplemented("not in this test"))
     }
 }
 

@@ -3,14 +3,14 @@
 
 /// One field of an encoded message, as it lies there.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Field<'a> {
+pub(crate) struct Field<'a> {
     pub number: u32,
     pub value: Value<'a>,
 }
 
 /// What a field holds, as far as the encoding says.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Value<'a> {
+pub(crate) enum Value<'a> {
     Varint(u64),
     Fixed64(u64),
     Fixed32(u32),
@@ -22,25 +22,25 @@ pub(super) enum Value<'a> {
 
 /// The bytes are no encoded message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(crate) struct Malformed;
 
 /// How deep groups may nest.
 const MAX_GROUPS: usize = 100;
 
 /// Walks over the fields of an encoded message, in the order they lie there.
 #[derive(Clone, Debug)]
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn new(message: &'a [u8]) -> Self {
+    pub(crate) fn new(message: &'a [u8]) -> Self {
         Self { rest: message }
     }
 
     /// The next field; none at the end.
     #[inline]
-    pub(super) fn next_field(&mut self) -> Result<Option<Field<'a>>, Malformed> {
+    pub(crate) fn next_field(&mut self) -> Result<Option<Field<'a>>, Malformed> {
         // What most fields are: of a low number, and short.
         if let [tag @ 0x08..0x80, second @ 0..0x80, rest @ ..] = self.rest {
             let number = u32::from(tag >> 3);
@@ -83,18 +83,18 @@ impl<'a> Fields<'a> {
     }
 
     /// What is left.
-    pub(super) fn rest(&self) -> &'a [u8] {
+    pub(crate) fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
     /// Whether nothing is left.
-    pub(super) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.rest.is_empty()
     }
 
     /// A varint, as packed scalars hold them.
     #[inline]
-    pub(super) fn varint(&mut self) -> Result<u64, Malformed> {
+    pub(crate) fn varint(&mut self) -> Result<u64, Malformed> {
         if let Some((first, rest)) = self.rest.split_first()
             && *first < 0x80
         {
@@ -116,7 +116,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Fixed-size little-endian bytes, as packed scalars hold them.
-    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
         let (taken, rest) = self.rest.split_first_chunk().ok_or(Malformed)?;
         self.rest = rest;
         Ok(*taken)
@@ -156,7 +156,7 @@ const MAX_NUMBER: u32 = (1 << 29) - 1;
 /// known only behind it: its place is noted, and [`Encoder::finish`] fills all of them in
 /// at once, so that the cost does not grow with the depth.
 #[derive(Debug, Default)]
-pub(super) struct Encoder {
+pub(crate) struct Encoder {
     bytes: Vec<u8>,
     gaps: Vec<Gap>,
     /// How many bytes the lengths of all closed messages take up.
@@ -174,20 +174,20 @@ struct Gap {
 /// A nested message that is open.
 #[derive(Debug)]
 #[must_use]
-pub(super) struct Open(usize);
+pub(crate) struct Open(usize);
 
 impl Encoder {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// With room for `bytes`.
-    pub(super) fn with_capacity(bytes: usize) -> Self {
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
         Self { bytes: Vec::with_capacity(bytes), ..Self::default() }
     }
 
     /// Starts a message in field `number` of the one that is open.
-    pub(super) fn open(&mut self, number: u32) -> Open {
+    pub(crate) fn open(&mut self, number: u32) -> Open {
         self.tag(number, 2);
         self.gaps.push(Gap { at: self.bytes.len(), length: self.lengths });
         Open(self.gaps.len() - 1)
@@ -195,61 +195,61 @@ impl Encoder {
 
     /// Ends the message that was opened last.
     #[expect(clippy::needless_pass_by_value, reason = "a message is closed once")]
-    pub(super) fn close(&mut self, open: Open) {
+    pub(crate) fn close(&mut self, open: Open) {
         let gap = &mut self.gaps[open.0];
         gap.length = self.bytes.len() - gap.at + self.lengths - gap.length;
         self.lengths += varint_size(gap.length as u64);
     }
 
-    pub(super) fn varint(&mut self, number: u32, value: u64) {
+    pub(crate) fn varint(&mut self, number: u32, value: u64) {
         self.tag(number, 0);
         push_varint(&mut self.bytes, value);
     }
 
-    pub(super) fn fixed32(&mut self, number: u32, value: u32) {
+    pub(crate) fn fixed32(&mut self, number: u32, value: u32) {
         self.tag(number, 5);
         self.bytes.extend_from_slice(&value.to_le_bytes());
     }
 
-    pub(super) fn fixed64(&mut self, number: u32, value: u64) {
+    pub(crate) fn fixed64(&mut self, number: u32, value: u64) {
         self.tag(number, 1);
         self.bytes.extend_from_slice(&value.to_le_bytes());
     }
 
     /// A string, bytes, or an encoded message.
-    pub(super) fn bytes(&mut self, number: u32, value: &[u8]) {
+    pub(crate) fn bytes(&mut self, number: u32, value: &[u8]) {
         self.head(number, value.len());
         self.bytes.extend_from_slice(value);
     }
 
     /// Starts a message of known length in field `number`. It ends by itself.
-    pub(super) fn head(&mut self, number: u32, length: usize) {
+    pub(crate) fn head(&mut self, number: u32, length: usize) {
         self.tag(number, 2);
         push_varint(&mut self.bytes, length as u64);
     }
 
     /// A varint without a tag, as packed scalars are.
-    pub(super) fn bare_varint(&mut self, value: u64) {
+    pub(crate) fn bare_varint(&mut self, value: u64) {
         push_varint(&mut self.bytes, value);
     }
 
     /// Four bytes without a tag, as packed scalars are.
-    pub(super) fn bare_fixed32(&mut self, value: u32) {
+    pub(crate) fn bare_fixed32(&mut self, value: u32) {
         self.bytes.extend_from_slice(&value.to_le_bytes());
     }
 
     /// Eight bytes without a tag, as packed scalars are.
-    pub(super) fn bare_fixed64(&mut self, value: u64) {
+    pub(crate) fn bare_fixed64(&mut self, value: u64) {
         self.bytes.extend_from_slice(&value.to_le_bytes());
     }
 
     /// Fields that are encoded already.
-    pub(super) fn encoded(&mut self, fields: &[u8]) {
+    pub(crate) fn encoded(&mut self, fields: &[u8]) {
         self.bytes.extend_from_slice(fields);
     }
 
     /// The encoded message.
-    pub(super) fn finish(self) -> Vec<u8> {
+    pub(crate) fn finish(self) -> Vec<u8> {
         if self.gaps.is_empty() {
             return self.bytes;
         }
@@ -270,16 +270,16 @@ impl Encoder {
 }
 
 /// `sint32` and `sint64` put the sign into the lowest bit.
-pub(super) fn zigzag(value: i64) -> u64 {
+pub(crate) fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)).cast_unsigned()
 }
 
 /// The number that [`zigzag`] was given.
-pub(super) fn unzigzag(value: u64) -> i64 {
+pub(crate) fn unzigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
-pub(super) fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         bytes.push(value as u8 | 0x80);
         value >>= 7;
@@ -288,7 +288,7 @@ pub(super) fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
 }
 
 /// How many bytes a varint takes up.
-pub(super) fn varint_size(value: u64) -> usize {
+pub(crate) fn varint_size(value: u64) -> usize {
     (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
 }
 
