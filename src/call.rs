@@ -10,12 +10,15 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 /// Who makes a call.
@@ -69,6 +72,9 @@ pub struct Connection {
     lost: AtomicBool,
     liveness: watch::Sender<Liveness>,
     open_requests: AtomicUsize,
+    began: Instant,
+    /// When the last request ended, in microseconds from then.
+    last_end: AtomicU64,
 }
 
 /// What a keepalive timeout must be judged by.
@@ -146,7 +152,7 @@ impl Connection {
 
     /// How many requests and streams are open.
     pub fn open_requests(&self) -> usize {
-        self.open_requests.load(Ordering::Relaxed)
+        self.open_requests.load(Ordering::Acquire)
     }
 }
 
@@ -190,6 +196,23 @@ impl Connection {
         }
     }
 
+    /// Returns when no request has been open for `limit`.
+    pub(crate) async fn idle_for(&self, limit: Duration) {
+        loop {
+            let idle = match self.open_requests() {
+                0 => {
+                    let end = Duration::from_micros(self.last_end.load(Ordering::Acquire));
+                    self.began.elapsed().saturating_sub(end)
+                }
+                _ => Duration::ZERO,
+            };
+            match limit.saturating_sub(idle) {
+                Duration::ZERO => return,
+                left => sleep(left).await,
+            }
+        }
+    }
+
     /// Counts a request as open until the guard is dropped.
     pub(crate) fn open_request(self: &Arc<Self>) -> OpenRequest {
         self.open_requests.fetch_add(1, Ordering::Relaxed);
@@ -205,6 +228,8 @@ impl Default for Connection {
             lost: AtomicBool::new(false),
             liveness: watch::Sender::new(Liveness::default()),
             open_requests: AtomicUsize::new(0),
+            began: Instant::now(),
+            last_end: AtomicU64::new(0),
         }
     }
 }
@@ -215,7 +240,9 @@ pub(crate) struct OpenRequest(Arc<Connection>);
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
-        self.0.open_requests.fetch_sub(1, Ordering::Relaxed);
+        let connection = &*self.0;
+        connection.last_end.store(connection.began.elapsed().as_micros() as u64, Ordering::Release);
+        connection.open_requests.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -286,6 +313,19 @@ mod tests {
     #[tokio::test]
     async fn a_connection_that_does_not_close_in_time_is_our_lateness() {
         check(|connection| connection.record_silent(true), EndCause::Server("late closing")).await;
+    }
+
+    #[tokio::test]
+    async fn nobody_is_idle_while_a_request_is_open() {
+        let (busy, fresh) = (Arc::new(Connection::default()), Connection::default());
+        let limit = Duration::from_millis(1);
+        let open = busy.open_request();
+        tokio::select! {
+            () = busy.idle_for(limit) => panic!("a request is open"),
+            () = fresh.idle_for(4 * limit) => {}
+        }
+        drop(open);
+        busy.idle_for(limit).await;
     }
 
     #[test]

@@ -30,9 +30,9 @@ impl registry_server::Registry for Registry {
         &self,
         request: Request<wire::RegisterRequest>,
     ) -> Result<Response<wire::RegisterResponse>, Status> {
-        let caller = caller(request.extensions());
+        let (caller, request) = opened(request);
         let refused = log_refusal("Register", &caller);
-        let registration = convert::registration(&request.into_inner().0, address(&caller), "");
+        let registration = convert::registration(&request.0, address(&caller), "");
         let registration = registration.map_err(invalid).map_err(&refused)?;
         let registered = self.engine.register(vec![registration]).await.map_err(Status::from)?;
         let registered = registered.into_iter().next();
@@ -45,9 +45,8 @@ impl registry_server::Registry for Registry {
         &self,
         request: Request<proto::BatchRegisterRequest>,
     ) -> Result<Response<wire::BatchRegisterResponse>, Status> {
-        let caller = caller(request.extensions());
+        let (caller, request) = opened(request);
         let refused = log_refusal("BatchRegister", &caller);
-        let request = request.into_inner();
         let count = request.requests.len();
         if count > MAX_BATCH {
             let text = format!("are {count}; at most {MAX_BATCH} are taken in one call");
@@ -83,9 +82,9 @@ impl registry_server::Registry for Registry {
         &self,
         request: Request<proto::PingRequest>,
     ) -> Result<Response<proto::PingResponse>, Status> {
-        let caller = caller(request.extensions());
+        let (caller, request) = opened(request);
         let refused = log_refusal("Ping", &caller);
-        let proto::PingRequest { id, lease_token } = request.into_inner();
+        let proto::PingRequest { id, lease_token } = request;
         let target = convert::target(&id).map_err(invalid).map_err(&refused)?;
         let renewed = self.engine.renew(target, proof(&lease_token, &caller)).await;
         let renewed = renewed.map_err(Status::from).map_err(&refused)?;
@@ -142,9 +141,9 @@ impl registry_server::Registry for Registry {
         &self,
         request: Request<proto::DeregisterRequest>,
     ) -> Result<Response<wire::DeregisterResponse>, Status> {
-        let caller = caller(request.extensions());
+        let (caller, request) = opened(request);
         let refused = log_refusal("Deregister", &caller);
-        let proto::DeregisterRequest { id, lease_token } = request.into_inner();
+        let proto::DeregisterRequest { id, lease_token } = request;
         let target = convert::target(&id).map_err(invalid).map_err(&refused)?;
         let departed = self.engine.deregister(target, proof(&lease_token, &caller)).await;
         let departed = departed.map_err(Status::from).map_err(&refused)?;
@@ -215,27 +214,40 @@ impl Registry {
     }
 
     fn ping_url(&self, id: LeaseId, token: &str, caller: &Caller) -> String {
-        let base = match &self.http.public_url {
-            Some(url) => url.clone(),
-            None => format!("{}://{}", caller.scheme, caller.authority),
-        };
         let prefix = &self.http.prefix;
-        let query = if self.require_lease_token { format!("?lease_token={token}") } else { String::new() };
-        format!("{base}{prefix}/services/{id}/$ping{query}")
+        let token = if self.require_lease_token { token } else { "" };
+        let query = if token.is_empty() { "" } else { "?lease_token=" };
+        match &self.http.public_url {
+            Some(base) => format!("{base}{prefix}/services/{id}/$ping{query}{token}"),
+            None => {
+                let (scheme, authority) = (caller.scheme, &caller.authority);
+                format!("{scheme}://{authority}{prefix}/services/{id}/$ping{query}{token}")
+            }
+        }
     }
 }
 
 /// Who calls. The server always says; without one, as in tests of the service alone, it
 /// is this machine.
 pub(super) fn caller(extensions: &Extensions) -> Caller {
-    extensions.get::<Caller>().cloned().unwrap_or_else(|| Caller {
+    extensions.get::<Caller>().cloned().unwrap_or_else(this_machine)
+}
+
+/// Who calls, and what is said.
+fn opened<T>(request: Request<T>) -> (Caller, T) {
+    let (_, mut extensions, message) = request.into_parts();
+    (extensions.remove::<Caller>().unwrap_or_else(this_machine), message)
+}
+
+fn this_machine() -> Caller {
+    Caller {
         peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         proxied: false,
         scheme: "http",
         authority: "localhost".to_owned(),
         door: Door::Grpc,
         connection: Arc::default(),
-    })
+    }
 }
 
 fn proof(lease_token: &str, caller: &Caller) -> Proof {

@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep};
 use tonic::{Status, body::Body};
 
 use crate::call::{Connection, OpenRequest};
@@ -23,20 +23,37 @@ use crate::call::{Connection, OpenRequest};
 /// A request's body.
 pub struct RequestBody {
     inner: Incoming,
-    /// When it must be complete; none for a stream.
-    deadline: Option<Pin<Box<Sleep>>>,
+    deadline: Deadline,
     connection: Arc<Connection>,
 }
 
 impl RequestBody {
     /// Guards `inner`: where there is a `limit`, the body errs with `DEADLINE_EXCEEDED`
-    /// when it is not complete that much from now.
+    /// when it is not complete that long after it was first waited for.
     pub fn new(inner: Incoming, limit: Option<Duration>, connection: Arc<Connection>) -> Self {
-        // A body that is complete already costs no timer.
-        let deadline = limit
-            .filter(|_| !inner.is_end_stream())
-            .map(|limit| Box::pin(sleep_until(Instant::now() + limit)));
+        let deadline = limit.map_or(Deadline::None, Deadline::Within);
         Self { inner, deadline, connection }
+    }
+}
+
+/// When a body must be complete. Most are when they are first asked for: they cost no timer.
+enum Deadline {
+    /// It is a stream.
+    None,
+    /// Nobody had to wait for it yet.
+    Within(Duration),
+    At(Pin<Box<Sleep>>),
+}
+
+impl Deadline {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Self::Within(limit) = *self {
+            *self = Self::At(Box::pin(sleep(limit)));
+        }
+        match self {
+            Self::At(sleep) => sleep.as_mut().poll(cx),
+            Self::None | Self::Within(_) => Poll::Pending,
+        }
     }
 }
 
@@ -57,15 +74,10 @@ impl HttpBody for RequestBody {
                 Poll::Ready(Some(Err(error.into())))
             }
             Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(Into::into))),
-            Poll::Pending => {
-                let Some(deadline) = &mut self.deadline else {
-                    return Poll::Pending;
-                };
-                deadline.as_mut().poll(cx).map(|()| {
-                    let text = "the request's body did not arrive in time; send it at once";
-                    Some(Err(Status::deadline_exceeded(text).into()))
-                })
-            }
+            Poll::Pending => self.deadline.poll(cx).map(|()| {
+                let text = "the request's body did not arrive in time; send it at once";
+                Some(Err(Status::deadline_exceeded(text).into()))
+            }),
         }
     }
 

@@ -10,14 +10,14 @@ use std::{
     time::Duration,
 };
 
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use http::{Request, Response};
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
     service::service_fn,
 };
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
@@ -80,16 +80,17 @@ async fn serve_http1<H: Handler>(
 ) -> hyper::Result<()> {
     let connection = Arc::clone(&origin.connection);
     let leave = shared.leave.clone();
+    // Counted from the end of the last answer to the next request's complete headers.
+    let idle_limit = shared.limits.header_timeout;
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
-        // hyper counts this from the end of the last answer: it is the idle deadline too.
-        .header_read_timeout(shared.limits.header_timeout)
+        // `drive` watches over it: hyper would set up a timer for each request.
+        .header_read_timeout(None)
         .max_header_size(MAX_HEADERS as usize)
         .max_buf_size(64 << 10);
     let service = service_fn(move |request| answer(request, origin.clone(), Arc::clone(&shared)));
     let conn = builder.serve_connection(TokioIo::new(io), service);
-    drive(conn, http1::Connection::graceful_shutdown, &connection, &leave).await
+    drive(conn, http1::Connection::graceful_shutdown, &connection, Some(idle_limit), &leave).await
 }
 
 async fn serve_http2<H: Handler>(
@@ -115,35 +116,66 @@ async fn serve_http2<H: Handler>(
         .max_send_buf_size(256 << 10);
     let service = service_fn(move |request| answer(request, origin.clone(), Arc::clone(&shared)));
     let conn = builder.serve_connection(TokioIo::new(io), service);
-    drive(conn, http2::Connection::graceful_shutdown, &connection, &leave).await
+    drive(conn, http2::Connection::graceful_shutdown, &connection, None, &leave).await
 }
 
-/// Runs `conn` to its end: its own, its client's silence, or the end that `shut_down`
-/// begins once `leave` is cancelled.
+/// Runs `conn` to its end: its own, its client's silence, idleness beyond `idle_limit`, or
+/// the end that `shut_down` begins once `leave` is cancelled.
 async fn drive<C: Future<Output = hyper::Result<()>>>(
     conn: C,
     shut_down: fn(Pin<&mut C>),
     connection: &Connection,
+    idle_limit: Option<Duration>,
     leave: &CancellationToken,
 ) -> hyper::Result<()> {
     let mut conn = pin!(conn);
     // Declared after `conn`, so dropped before it.
     let mut abandoned = Abandoned(Some(connection));
-    let mut silent = pin!(connection.silent_for(SILENT_LINGER));
-    let mut told = false;
+    // Each request wakes this task; what seldom happens is looked at only when it has.
+    let mut notices = FuturesUnordered::<Pin<Box<dyn Future<Output = Notice> + Send + '_>>>::new();
+    notices.push(Box::pin(async {
+        leave.cancelled().await;
+        Notice::Leave
+    }));
+    notices.push(Box::pin(async move {
+        connection.silent_for(SILENT_LINGER).await;
+        Notice::Silent
+    }));
+    if let Some(limit) = idle_limit {
+        notices.push(Box::pin(async move {
+            connection.idle_for(limit).await;
+            Notice::Idle
+        }));
+    }
     let ended = loop {
         tokio::select! {
+            biased;
             ended = conn.as_mut() => break ended,
-            () = leave.cancelled(), if !told => {
-                told = true;
-                connection.leaving();
-                shut_down(conn.as_mut());
-            }
-            () = silent.as_mut() => break Ok(()),
+            Some(notice) = notices.next() => match notice {
+                Notice::Leave => {
+                    connection.leaving();
+                    shut_down(conn.as_mut());
+                }
+                Notice::Silent => break Ok(()),
+                Notice::Idle => {
+                    tracing::debug!("no headers in time");
+                    break Ok(());
+                }
+            },
         }
     };
     abandoned.0 = None;
     ended
+}
+
+/// What a connection's task may hear of beside the connection itself.
+enum Notice {
+    /// The server ends.
+    Leave,
+    /// The client does not answer.
+    Silent,
+    /// It has asked for nothing for too long.
+    Idle,
 }
 
 /// Marks a connection that is dropped before it ended: a drain that ran out of time, or a

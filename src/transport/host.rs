@@ -56,6 +56,10 @@ impl HostRule {
 
     /// Whether a request that names `authority` (`host[:port]`) is served.
     pub fn check(&self, authority: &str) -> Result<(), Refusal> {
+        // Nearly all name a host as the rule has it.
+        if self.only.as_ref().is_some_and(|only| only.iter().any(|host| host == bare(authority))) {
+            return Ok(());
+        }
         let host = host(authority).ok_or_else(|| Refusal::Malformed(authority.to_owned()))?;
         match &self.only {
             Some(only) if !only.contains(&host) => Err(Refusal::NotAllowed(host)),
@@ -73,6 +77,14 @@ fn host(authority: &str) -> Option<String> {
     let port_fits = port.is_empty()
         || port.strip_prefix(':').is_some_and(|port| port.is_empty() || port.parse::<u16>().is_ok());
     (port_fits && !folded(host).is_empty()).then(|| folded(host))
+}
+
+/// What stands before a port, if there is one.
+fn bare(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() => host,
+        _ => authority,
+    }
 }
 
 /// The host of `scheme://authority[/…]`.

@@ -371,15 +371,13 @@ pub fn hash_token(token: &str) -> TokenHash {
 
 /// 128 random bits as 32 hexadecimal digits.
 fn new_token() -> String {
-    format!("{:032x}", fresh_bits())
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let bits = fresh_bits();
+    (0..32).rev().map(|digit| char::from(DIGITS[(bits >> (4 * digit)) as usize & 15])).collect()
 }
 
+/// Of a generator that cannot be foreseen, one for each thread, seeded by the system over and
+/// over: the system itself would be asked by a call for each registration.
 fn fresh_bits() -> u128 {
-    let mut bits = [0; 16];
-    // The system's random source does not fail on the platforms we run on once it has
-    // served; ULIDs draw on the same kind of source and are checked for by nobody else.
-    if getrandom::fill(&mut bits).is_err() {
-        return Ulid::generate().0;
-    }
-    u128::from_le_bytes(bits)
+    rand::random()
 }

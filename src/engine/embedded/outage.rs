@@ -97,7 +97,7 @@ impl Writer {
     }
 
     /// Ends while the store does not write: what it was left with is tried once more.
-    async fn close_late(&self, decided: Decided, reply: oneshot::Sender<Result<(), StoreError>>) {
+    async fn close_late(&mut self, decided: Decided, reply: oneshot::Sender<Result<(), StoreError>>) {
         let result = match &self.store {
             Some(store) => store.close().await,
             None => Ok(()),

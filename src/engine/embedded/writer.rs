@@ -15,7 +15,7 @@ use super::{
     book::{Book, Now},
     draft::Draft,
     register::{Entered, Entry},
-    scribe,
+    scribe::Scribe,
 };
 
 /// How often the writer looks at the clock even when nothing is due: that is how a
@@ -56,7 +56,7 @@ pub(super) struct Writer {
     pub(super) waiting: VecDeque<Command>,
     /// How much the history in memory had forgotten when the store was told last.
     pruned: u64,
-    scribe: mpsc::UnboundedSender<Arc<Commit>>,
+    scribe: Scribe,
 }
 
 /// What was decided, before anybody knows of it.
@@ -77,7 +77,7 @@ impl Writer {
         commands: mpsc::UnboundedReceiver<Command>,
         store: Option<Arc<Store>>,
     ) -> Self {
-        Self { shared, store, commands, waiting: VecDeque::new(), pruned: 0, scribe: scribe::start() }
+        Self { shared, store, commands, waiting: VecDeque::new(), pruned: 0, scribe: Scribe::start() }
     }
 
     /// Runs until every sender of commands is gone, or it was told to close.
@@ -181,7 +181,7 @@ impl Writer {
 
     /// What was decided holds: streams hear of what they lost, watchers of all of it, then it
     /// is answered.
-    pub(super) fn tell(&self, decided: Decided) {
+    pub(super) fn tell(&mut self, decided: Decided) {
         {
             let mut book = self.shared.book.lock();
             book.in_doubt = false;
@@ -191,11 +191,10 @@ impl Writer {
         for answer in decided.answers {
             answer.send();
         }
-        for commit in decided.commits {
-            commit.changes.iter().for_each(|change| self.shared.metrics.count(change));
-            // The scribe ends with the runtime, and so does this task.
-            let _ = self.scribe.send(commit);
+        for change in decided.commits.iter().flat_map(|commit| &commit.changes) {
+            self.shared.metrics.count(change);
         }
+        self.scribe.tell(decided.commits, decided.at);
     }
 
     /// Ends in order: everything that was decided is written.
