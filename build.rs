@@ -14,13 +14,14 @@ use prost::Message as _;
 use prost_types::FileDescriptorSet;
 
 /// The messages that have a form of their own in `proto::wire`.
-const WIRE: [&str; 6] = [
+const WIRE: [&str; 7] = [
     "BatchRegisterResponse",
     "DeregisterResponse",
     "Instance",
     "ListResponse",
     "RegisterRequest",
     "RegisterResponse",
+    "WatchResponse",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

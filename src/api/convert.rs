@@ -3,7 +3,6 @@
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
-use prost::Message as _;
 use prost_types::Timestamp;
 use tonic_types::FieldViolation;
 
@@ -12,13 +11,17 @@ use crate::{
     engine::{Engine, Registration},
     proto::{self, codec::unreadable, wire},
     types::{
-        Content, Filter, Instance, LeaseTimes, Moment, NameError, Packer, ServiceName, ServiceUrl, Status,
+        Content, Filter, Instance, LeaseTimes, Moment, NameError, Packer, Revision, ServiceName, ServiceUrl,
         Target, UrlError, WallTime,
     },
     wire::Encoder,
 };
 
-use super::{encode, info, request::Request};
+use super::{
+    encode::{self, Told},
+    info,
+    request::Request,
+};
 
 /// The bounds of a registration.
 const MAX_LABELS: usize = 64;
@@ -164,33 +167,6 @@ fn check_labels(labels: &[(&str, &str)], fault: &mut impl FnMut(&str, String)) {
 
 // === out ===
 
-/// An instance with its lease's times as people's.
-pub(super) fn instance(engine: &dyn Engine, instance: &Instance, times: LeaseTimes) -> proto::Instance {
-    // Packed by us in the wire's own form: it decodes.
-    let content = proto::Instance::decode(instance.content().packed()).unwrap_or_default();
-    proto::Instance {
-        id: instance.id.to_string(),
-        service: instance.service.to_string(),
-        status: match instance.status {
-            Status::Alive => "alive",
-            Status::Suspect => "suspect",
-        }
-        .to_owned(),
-        registered_at: Some(timestamp(instance.registered_at)),
-        last_updated: Some(timestamp(instance.last_updated)),
-        last_ping_at: Some(timestamp(engine.wall(times.renewed))),
-        expires_at: Some(timestamp(engine.wall(times.deadline))),
-        ttl_seconds: instance.ttl.0,
-        revision: instance.revision.0,
-        ..content
-    }
-}
-
-/// Instances with their times as they stand now, in order.
-pub(super) fn instances(engine: &dyn Engine, some: &[Instance]) -> Vec<proto::Instance> {
-    some.iter().zip(times(engine, some)).map(|(one, times)| instance(engine, one, times)).collect()
-}
-
 /// The times of instances as they stand now, in order.
 pub(super) fn times(engine: &dyn Engine, some: &[Instance]) -> impl Iterator<Item = LeaseTimes> {
     let ids: Vec<_> = some.iter().map(|instance| instance.id).collect();
@@ -216,8 +192,8 @@ pub(super) fn encoded(engine: &dyn Engine, one: &Instance, times: LeaseTimes) ->
     wire::Instance(out.finish().into())
 }
 
-/// A change as a watcher sees it.
-pub(super) fn event(engine: &dyn Engine, event: &catalog::Event, revision: u64) -> proto::Event {
+/// What a watcher is told of a change.
+pub(super) fn told(event: &catalog::Event, revision: Revision) -> Told {
     use proto::event::{Reason, Type};
     let kind = match event.kind {
         catalog::Kind::Registered => Type::Registered,
@@ -238,35 +214,21 @@ pub(super) fn event(engine: &dyn Engine, event: &catalog::Event, revision: u64) 
         catalog::Reason::EnteredFilter => Reason::EnteredFilter,
         catalog::Reason::LeftFilter => Reason::LeftFilter,
     };
-    proto::Event {
-        r#type: kind.into(),
-        reason: reason.into(),
-        instance: Some(instance(engine, &event.instance, event.times)),
-        revision,
-        braked: event.braked,
-    }
+    Told { kind: kind.into(), reason: reason.into(), revision: revision.0, braked: event.braked }
 }
 
-/// An instance that a snapshot lists.
-pub(super) fn listed(instance: proto::Instance) -> proto::Event {
-    proto::Event {
-        r#type: proto::event::Type::Registered.into(),
-        reason: proto::event::Reason::Listed.into(),
-        revision: instance.revision,
-        instance: Some(instance),
-        braked: false,
-    }
+/// What is told of an instance that a snapshot lists.
+pub(super) fn listed(instance: &Instance) -> Told {
+    use proto::event::{Reason, Type};
+    let (kind, reason) = (Type::Registered.into(), Reason::Listed.into());
+    Told { kind, reason, revision: instance.revision.0, braked: false }
 }
 
-/// An instance that went while a snapshot was read.
-pub(super) fn gone(instance: proto::Instance) -> proto::Event {
-    proto::Event {
-        r#type: proto::event::Type::Deregistered.into(),
-        reason: proto::event::Reason::Gone.into(),
-        revision: 0,
-        instance: Some(instance),
-        braked: false,
-    }
+/// What is told of an instance that went while a snapshot was read.
+pub(super) fn gone(_: &Instance) -> Told {
+    use proto::event::{Reason, Type};
+    let (kind, reason) = (Type::Deregistered.into(), Reason::Gone.into());
+    Told { kind, reason, revision: 0, braked: false }
 }
 
 /// People's time as the wire writes it.

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use prost::Message as _;
 use prost_types::{ListValue, Struct, Value, value::Kind as ValueKind};
 
 use super::*;

@@ -26,6 +26,28 @@ pub(super) fn instance(out: &mut Encoder, instance: &Instance, times: LeaseTimes
     number(out, 14, instance.revision.0);
 }
 
+/// What an event says beside its instance.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told {
+    pub(super) kind: i32,
+    pub(super) reason: i32,
+    pub(super) revision: u64,
+    pub(super) braked: bool,
+}
+
+/// Writes an event into a `leasehold.v1.WatchResponse`.
+pub(super) fn event(out: &mut Encoder, told: Told, one: &Instance, times: LeaseTimes, anchor: WallTime) {
+    let event = out.open(2);
+    number(out, 1, told.kind as u64);
+    number(out, 2, told.reason as u64);
+    let place = out.open(3);
+    instance(out, one, times, anchor);
+    out.close(place);
+    number(out, 4, told.revision);
+    number(out, 5, told.braked.into());
+    out.close(event);
+}
+
 /// Writes a ULID as people read it.
 pub(super) fn id(out: &mut Encoder, field: u32, id: LeaseId) {
     let mut text = [0; ulid::ULID_LEN];

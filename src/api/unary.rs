@@ -19,6 +19,7 @@ use crate::{
 use super::{
     MAX_MESSAGE, Registry, convert, encode,
     refuse::{invalid, log_refusal, shorten},
+    watch::Watch,
 };
 
 /// The most registrations in one batch.
@@ -124,7 +125,7 @@ impl registry_server::Registry for Registry {
         }
     }
 
-    type WatchStream = ReceiverStream<Result<proto::WatchResponse, Status>>;
+    type WatchStream = Watch;
 
     async fn watch(
         &self,

@@ -1,33 +1,47 @@
-//! Watch: a cursor into the catalog's history, and what it has not seen.
+//! Watch: a reader of the history, and what it has not read.
 //!
-//! Each watch is a task with no queue of its own. It reads what came after its cursor,
-//! sends it, and waits for the bell. While its client is slow it moves the cursor over
-//! what does not match, so that only a change which matters to it can leave it behind.
+//! Each watch is a stream without a queue or a task of its own: the connection polls it when
+//! the client can take something, and the view wakes it when something may match. What is to be
+//! said next is found out then, so a client that reads slowly costs a cursor.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use tokio::{
-    sync::{mpsc, watch::Receiver},
-    time::Instant,
+    task::coop,
+    time::{Instant, Sleep, sleep_until},
 };
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::Stream;
 use tonic::Status;
 
 use crate::{
     call::Connection,
-    catalog::{Cursor, Delta, Since},
-    engine::{Engine, SnapshotError},
+    catalog::{Commit, Cursor, Snapshot},
+    engine::{Encoded, Engine, Reader, Reading},
     metrics::Open,
-    proto::{self, watch_response::Type},
-    types::{Epoch, Filter, Instance, Revision},
+    proto::{self, watch_response::Type, wire::WatchResponse},
+    types::{Epoch, Filter, Instance, Moment, Revision},
+    wire::Encoder,
 };
 
-use super::{Registry, convert, refuse::invalid, token::ResumeToken};
+use super::{
+    Registry, convert,
+    encode::{self, Told},
+    refuse::invalid,
+    token::ResumeToken,
+};
 
-/// A message holds about so many bytes of events, unless one revision alone holds more.
-const MESSAGE_BYTES: usize = 64 << 10;
-/// Messages that wait for a client that does not read; beyond them the cursor waits.
-const BUFFER: usize = 2;
+/// A message tells of about so many bytes of history, as memory counts them, unless one
+/// revision alone holds more.
+const HISTORY_BYTES: usize = 256 << 10;
+/// A part of a snapshot holds about so many bytes of events, unless one alone is larger.
+const SNAPSHOT_BYTES: usize = 64 << 10;
 
 const DEFAULT_BOOKMARK: Duration = Duration::from_secs(15);
 const LEAST_BOOKMARK: Duration = Duration::from_millis(100);
@@ -38,7 +52,7 @@ impl Registry {
         &self,
         request: proto::WatchRequest,
         connection: Arc<Connection>,
-    ) -> Result<ReceiverStream<Result<proto::WatchResponse, Status>>, Status> {
+    ) -> Result<Watch, Status> {
         let filter = convert::filter(&request.service, request.labels).map_err(invalid)?;
         let bookmark = request.bookmark_interval.map(convert::duration).transpose();
         let bookmark = bookmark
@@ -52,224 +66,287 @@ impl Registry {
                 invalid(vec![convert::violation("resume_token", text)])
             })?),
         };
-        let (out, messages) = mpsc::channel(BUFFER);
-        let head = self.engine.view().subscribe();
-        let epoch = self.engine.view().read().epoch();
-        let digest = filter.digest();
-        let watcher = Watcher {
+        let place = Place { epoch: self.engine.view().read().epoch(), filter: filter.digest() };
+        let reader = self.engine.view().reader(filter);
+        let idle_since = Instant::now();
+        Ok(Watch {
             engine: Arc::clone(&self.engine),
-            filter,
-            digest,
-            epoch,
-            head,
-            out,
-            cursor: None,
+            reader,
+            place,
+            phase: Phase::Begin(resume),
             bookmark,
+            idle_since,
+            timer: Box::pin(sleep_until(idle_since + bookmark)),
+            leaving: Box::pin(async move { connection.wait_leaving().await }),
             _open: Open::of(&self.metrics.watchers),
-        };
-        tokio::spawn(watcher.run(resume, connection));
-        Ok(ReceiverStream::new(messages))
+        })
     }
 }
 
-struct Watcher {
+/// One watch, as the messages that its client is sent.
+pub struct Watch {
     engine: Arc<dyn Engine>,
-    filter: Filter,
-    digest: u64,
-    epoch: Epoch,
-    /// The bell.
-    head: Receiver<Revision>,
-    out: mpsc::Sender<Result<proto::WatchResponse, Status>>,
-    /// Up to where the client has been told; none before its snapshot.
-    cursor: Option<Cursor>,
+    reader: Reader,
+    place: Place,
+    phase: Phase,
     bookmark: Duration,
+    /// When the last message was sent.
+    idle_since: Instant,
+    /// Fires no later than the next bookmark is due.
+    timer: Pin<Box<Sleep>>,
+    /// Done when the client has been told to go.
+    leaving: Pin<Box<dyn Future<Output = ()> + Send>>,
     _open: Open,
 }
 
-/// Why a watch ends: in all cases the client may resume.
-enum End {
-    /// The client is gone.
-    Closed,
-    /// There is no room for its snapshot.
-    NoSnapshot(SnapshotError),
+/// What a resume token says beside the revision.
+#[derive(Clone, Copy)]
+struct Place {
+    epoch: Epoch,
+    filter: u64,
 }
 
-impl Watcher {
-    async fn run(mut self, resume: Option<ResumeToken>, connection: Arc<Connection>) {
-        let out = self.out.clone();
-        let end = tokio::select! {
-            end = self.follow(resume) => end,
-            () = connection.wait_leaving() => {
-                let status = Status::unavailable("the server is draining; resume with the last resume_token");
-                let _ = out.send(Err(status)).await;
-                return;
-            }
-            () = out.closed() => return,
-        };
-        if let Err(End::NoSnapshot(error)) = end {
-            let _ = out.send(Err(Status::unavailable(error.to_string()))).await;
-        }
-    }
+/// What is said next. However a watch ends, its client may resume.
+enum Phase {
+    Begin(Option<ResumeToken>),
+    /// What lives is to be told.
+    Take,
+    Snapshot(Listing),
+    Follow,
+    End,
+}
 
-    async fn follow(&mut self, resume: Option<ResumeToken>) -> Result<(), End> {
-        if let Some(token) = resume {
-            // A token of another epoch or filter says nothing of what this client has seen.
-            if token.epoch == self.epoch && token.filter == self.digest {
-                self.cursor = Some(Cursor(token.revision));
-            } else {
-                self.reset().await?;
-            }
+/// A snapshot that is being told, with what changed meanwhile.
+struct Listing {
+    latest: Arc<Snapshot>,
+    parts: VecDeque<Part>,
+    /// How much of the first part was told.
+    told: usize,
+}
+
+/// Instances that are told in one way.
+struct Part {
+    instances: Instances,
+    told: fn(&Instance) -> Told,
+}
+
+enum Instances {
+    All(Arc<Snapshot>),
+    Some(Vec<Instance>),
+}
+
+type Item = Result<WatchResponse, Status>;
+
+impl Stream for Watch {
+    type Item = Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Item>> {
+        let this = &mut *self;
+        if matches!(this.phase, Phase::End) {
+            return Poll::Ready(None);
         }
-        let mut idle_since = Instant::now();
+        // A long way to the head must not keep everything else of this thread waiting.
+        let coop = ready!(coop::poll_proceed(context));
+        if this.leaving.as_mut().poll(context).is_ready() {
+            this.phase = Phase::End;
+            let text = "the server is draining; resume with the last resume_token";
+            return Poll::Ready(Some(Err(Status::unavailable(text))));
+        }
+        let message = ready!(this.poll_message(context));
+        coop.made_progress();
+        this.idle_since = Instant::now();
+        if message.is_err() {
+            this.phase = Phase::End;
+        }
+        Poll::Ready(Some(message))
+    }
+}
+
+impl Watch {
+    fn poll_message(&mut self, context: &mut Context<'_>) -> Poll<Item> {
         loop {
-            let Some(cursor) = self.cursor else {
-                self.snapshot().await?;
-                idle_since = Instant::now();
-                continue;
-            };
-            self.head.mark_unchanged();
-            match self.since(cursor, MESSAGE_BYTES) {
-                Since::Gone => self.reset().await?,
-                Since::Deltas(deltas, seen) if deltas.is_empty() => {
-                    self.cursor = Some(seen);
-                    if seen == cursor && self.wait(idle_since + self.bookmark).await {
-                        self.send(self.message(Type::Bookmark, Vec::new(), seen.0)).await?;
-                        idle_since = Instant::now();
+            match &mut self.phase {
+                Phase::Begin(resume) => match resume.take() {
+                    None => self.phase = Phase::Take,
+                    Some(token) if self.place.of(token.revision) == token => {
+                        self.reader.start(Cursor(token.revision));
+                        self.phase = Phase::Follow;
+                    }
+                    // It says nothing of what this client has seen.
+                    Some(_) => return Poll::Ready(Ok(self.reset())),
+                },
+                Phase::Take => match self.engine.view().snapshot(self.reader.filter()) {
+                    Ok(snapshot) => self.phase = Phase::Snapshot(Listing::of(snapshot)),
+                    Err(error) => return Poll::Ready(Err(Status::unavailable(error.to_string()))),
+                },
+                Phase::Snapshot(listing) => {
+                    if let Some(message) = listing.next(&*self.engine, self.reader.filter()) {
+                        return Poll::Ready(Ok(message));
+                    }
+                    let cursor = Cursor(listing.latest.revision());
+                    if self.engine.view().read().reaches(cursor, self.reader.filter()) {
+                        self.reader.start(cursor);
+                        self.phase = Phase::Follow;
+                        return Poll::Ready(Ok(self.place.message(Type::Synced, cursor.0)));
+                    }
+                    match self.engine.view().snapshot(self.reader.filter()) {
+                        Ok(later) => listing.go_on(later, self.reader.filter()),
+                        Err(error) => return Poll::Ready(Err(Status::unavailable(error.to_string()))),
                     }
                 }
-                Since::Deltas(deltas, seen) => {
-                    self.cursor = Some(seen);
-                    let message = self.message(Type::Changes, self.events(&deltas), seen.0);
-                    self.send(message).await?;
-                    idle_since = Instant::now();
-                }
+                Phase::Follow => return self.poll_history(context).map(Ok),
+                Phase::End => return Poll::Pending,
             }
         }
     }
 
-    /// Waits for the bell. Says whether the stream has been idle until `bookmark` instead.
-    async fn wait(&mut self, bookmark: Instant) -> bool {
-        tokio::select! {
-            changed = self.head.changed() => {
-                if changed.is_err() {
-                    // The engine is gone, and the server with it.
-                    std::future::pending::<()>().await;
-                }
-                false
-            }
-            () = tokio::time::sleep_until(bookmark) => true,
+    fn poll_history(&mut self, context: &mut Context<'_>) -> Poll<WatchResponse> {
+        let (engine, place) = (&*self.engine, self.place);
+        let encode =
+            |filter: &Filter, commits: &[Arc<Commit>], to| changes(engine, place, filter, commits, to);
+        match self.reader.poll_next(context, engine.view(), HISTORY_BYTES, encode) {
+            Poll::Ready(Reading::Next(message)) => Poll::Ready(WatchResponse(message)),
+            Poll::Ready(Reading::Gone) => Poll::Ready(self.reset()),
+            // Nothing is unread up to the head.
+            Poll::Pending => self.poll_bookmark(context),
         }
     }
 
-    async fn reset(&mut self) -> Result<(), End> {
-        self.cursor = None;
+    fn poll_bookmark(&mut self, context: &mut Context<'_>) -> Poll<WatchResponse> {
+        // Messages do not set the timer: when it fires, they are asked how long ago they were.
+        loop {
+            ready!(self.timer.as_mut().poll(context));
+            let due = self.idle_since + self.bookmark;
+            if due <= Instant::now() {
+                let next = Instant::now() + self.bookmark;
+                self.timer.as_mut().reset(next);
+                return Poll::Ready(self.place.message(Type::Bookmark, self.reader.cursor().0));
+            }
+            self.timer.as_mut().reset(due);
+        }
+    }
+
+    fn reset(&mut self) -> WatchResponse {
+        self.phase = Phase::Take;
         let revision = self.engine.view().read().revision();
-        self.send(proto::WatchResponse {
-            r#type: Type::Reset.into(),
-            events: Vec::new(),
-            resume_token: String::new(),
-            revision: revision.0,
-        })
-        .await
+        finish(step(Type::Reset, 0), revision)
+    }
+}
+
+/// What commits come to for a filter; none if nothing matches.
+fn changes(
+    engine: &dyn Engine,
+    place: Place,
+    filter: &Filter,
+    commits: &[Arc<Commit>],
+    to: Revision,
+) -> Option<Encoded> {
+    let mut first = None;
+    let capacity = commits.iter().map(|commit| commit.bytes()).sum();
+    let anchor = engine.wall(Moment(0));
+    let mut message = step(Type::Changes, capacity);
+    for commit in commits {
+        for event in commit.changes.iter().filter_map(|change| change.seen_through(filter)) {
+            first.get_or_insert(commit.revision);
+            let told = convert::told(&event, commit.revision);
+            encode::event(&mut message, told, &event.instance, event.times, anchor);
+        }
+    }
+    let message = place.finish(message, to).0;
+    Some(Encoded { message, first: first? })
+}
+
+impl Place {
+    fn of(self, revision: Revision) -> ResumeToken {
+        ResumeToken { epoch: self.epoch, revision, filter: self.filter }
     }
 
-    /// Sends what lives, and what changed while it was read, until the history takes over.
-    async fn snapshot(&mut self) -> Result<(), End> {
-        let mut snapshot = self.engine.view().snapshot(&self.filter).map_err(End::NoSnapshot)?;
-        self.send_snapshot(snapshot.instances(), convert::listed, snapshot.revision()).await?;
+    fn message(self, kind: Type, revision: Revision) -> WatchResponse {
+        self.finish(step(kind, 0), revision)
+    }
+
+    fn finish(self, mut message: Encoder, revision: Revision) -> WatchResponse {
+        encode::text(&mut message, 3, &self.of(revision).encode());
+        finish(message, revision)
+    }
+}
+
+/// Begins a `leasehold.v1.WatchResponse` of about so many bytes.
+fn step(kind: Type, bytes: usize) -> Encoder {
+    let mut message = Encoder::with_capacity(bytes + 64);
+    encode::number(&mut message, 1, kind as u64);
+    message
+}
+
+/// Ends one: everything up to this revision has been told.
+fn finish(mut message: Encoder, revision: Revision) -> WatchResponse {
+    encode::number(&mut message, 4, revision.0);
+    WatchResponse(message.finish().into())
+}
+
+// === impl Listing ===
+
+impl Listing {
+    fn of(snapshot: Arc<Snapshot>) -> Self {
+        let all = Part { instances: Instances::All(Arc::clone(&snapshot)), told: convert::listed };
+        Self { latest: snapshot, parts: VecDeque::from([all]), told: 0 }
+    }
+
+    /// Goes on with how a later snapshot differs from what was told.
+    fn go_on(&mut self, later: Arc<Snapshot>, filter: &Filter) {
+        let (put, removed) = self.latest.difference(&later, filter);
+        self.parts.push_back(Part { instances: Instances::Some(removed), told: convert::gone });
+        self.parts.push_back(Part { instances: Instances::Some(put), told: convert::listed });
+        self.latest = later;
+    }
+
+    /// The next message, while there is one.
+    fn next(&mut self, engine: &dyn Engine, filter: &Filter) -> Option<WatchResponse> {
         loop {
-            let cursor = Cursor(snapshot.revision());
-            if !matches!(self.since(cursor, 1), Since::Gone) {
-                self.cursor = Some(cursor);
-                return self.send(self.message(Type::Synced, Vec::new(), cursor.0)).await;
+            let part = self.parts.front()?;
+            let mut rest = &part.instances.all()[self.told..];
+            let before = rest.len();
+            let some = portion(&mut rest, filter);
+            self.told += before - rest.len();
+            if some.is_empty() {
+                self.parts.pop_front();
+                self.told = 0;
+                continue;
             }
-            let later = self.engine.view().snapshot(&self.filter).map_err(End::NoSnapshot)?;
-            let (put, removed) = snapshot.difference(&later, &self.filter);
-            self.send_snapshot(&removed, convert::gone, later.revision()).await?;
-            self.send_snapshot(&put, convert::listed, later.revision()).await?;
-            snapshot = later;
-        }
-    }
-
-    async fn send_snapshot(
-        &mut self,
-        mut instances: &[Instance],
-        event: fn(proto::Instance) -> proto::Event,
-        revision: Revision,
-    ) -> Result<(), End> {
-        while let Some(part) = self.portion(&mut instances) {
-            let events = convert::instances(&*self.engine, &part).into_iter().map(event).collect();
-            self.send(proto::WatchResponse {
-                r#type: Type::Snapshot.into(),
-                events,
-                resume_token: String::new(),
-                revision: revision.0,
-            })
-            .await?;
-        }
-        Ok(())
-    }
-
-    /// Takes the next matching instances off, about a message full; one that is larger
-    /// makes a portion of its own.
-    fn portion(&self, rest: &mut &[Instance]) -> Option<Vec<Instance>> {
-        let (mut part, mut bytes) = (Vec::new(), 0);
-        while let Some((next, after)) = rest.split_first() {
-            if self.filter.matches(next.content()) {
-                bytes += next.event_bytes();
-                if bytes > MESSAGE_BYTES && !part.is_empty() {
-                    break;
-                }
-                part.push(next.clone());
+            let anchor = engine.wall(Moment(0));
+            let mut message = step(Type::Snapshot, some.iter().map(Instance::event_bytes).sum());
+            for (one, times) in some.iter().zip(convert::times(engine, &some)) {
+                encode::event(&mut message, (part.told)(one), one, times, anchor);
             }
-            *rest = after;
-        }
-        (!part.is_empty()).then_some(part)
-    }
-
-    fn since(&self, cursor: Cursor, max_bytes: usize) -> Since {
-        self.engine.view().read().since(cursor, &self.filter, max_bytes)
-    }
-
-    fn events(&self, deltas: &[Delta]) -> Vec<proto::Event> {
-        let events = deltas.iter().flat_map(|delta| delta.events.iter().map(|event| (event, delta.revision)));
-        events.map(|(event, revision)| convert::event(&*self.engine, event, revision.0)).collect()
-    }
-
-    fn message(&self, kind: Type, events: Vec<proto::Event>, revision: Revision) -> proto::WatchResponse {
-        let token = ResumeToken { epoch: self.epoch, revision, filter: self.digest };
-        proto::WatchResponse {
-            r#type: kind.into(),
-            events,
-            resume_token: token.encode(),
-            revision: revision.0,
+            return Some(finish(message, self.latest.revision()));
         }
     }
+}
 
-    /// Sends a message when there is room; until then moves the cursor over what does not
-    /// match.
-    async fn send(&mut self, message: proto::WatchResponse) -> Result<(), End> {
-        let out = self.out.clone();
-        let room = out.reserve();
-        tokio::pin!(room);
-        // Once a change that matches waits, there is nothing to move over any more.
-        let mut stuck = false;
-        loop {
-            tokio::select! {
-                biased;
-                permit = &mut room => {
-                    permit.map_err(|_| End::Closed)?.send(Ok(message));
-                    return Ok(());
-                }
-                Ok(()) = self.head.changed(), if !stuck => {
-                    match self.cursor.map(|cursor| self.since(cursor, 1)) {
-                        Some(Since::Deltas(deltas, seen)) if deltas.is_empty() => self.cursor = Some(seen),
-                        _ => stuck = true,
-                    }
-                }
+impl Instances {
+    fn all(&self) -> &[Instance] {
+        match self {
+            Self::All(snapshot) => snapshot.instances(),
+            Self::Some(some) => some,
+        }
+    }
+}
+
+/// Takes the next matching instances off, about a message full; one that is larger makes a
+/// portion of its own. None are left if it takes none.
+fn portion(rest: &mut &[Instance], filter: &Filter) -> Vec<Instance> {
+    let (mut part, mut bytes) = (Vec::new(), 0);
+    while let Some((next, after)) = rest.split_first() {
+        if filter.matches(next.content()) {
+            bytes += next.event_bytes();
+            if bytes > SNAPSHOT_BYTES && !part.is_empty() {
+                break;
             }
+            part.push(next.clone());
         }
+        *rest = after;
     }
+    part
 }
 
 #[cfg(test)]

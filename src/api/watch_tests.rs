@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use prost::Message as _;
 use tokio_stream::StreamExt as _;
 
 use super::*;
@@ -54,6 +55,7 @@ async fn a_slow_reader_of_a_snapshot_converges_before_it_is_synced() {
     let mut parts = 0;
     loop {
         let message = messages.next().await.unwrap().unwrap();
+        let message = proto::WatchResponse::decode(message.0).unwrap();
         if message.r#type() == Type::Synced {
             assert!(!message.resume_token.is_empty());
             break;

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use crate::types::{Filter, Revision};
 
-use super::{Commit, Event, Eviction, evicted::Evicted};
+use super::{Commit, Event, Eviction, evicted::Evicted, places::Places};
 
 /// How many commits one look at the history goes through at most, so that nobody holds
 /// the catalog for long.
@@ -33,9 +33,24 @@ pub enum Since {
     Gone,
 }
 
+/// What came after a cursor, as it was committed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Unread {
+    /// All commits that touch services of the filter, perhaps none, and the cursor that has
+    /// seen them. Whether they match is still to be looked at.
+    Commits(Vec<Arc<Commit>>, Cursor),
+    /// A change that may match has left the history: read a snapshot.
+    Gone,
+}
+
 #[derive(Debug)]
 pub(super) struct History {
+    /// With the memory of each.
     commits: VecDeque<(Arc<Commit>, usize)>,
+    /// The place of the first of them.
+    first: u64,
+    places: Places,
+    /// The memory of all of them.
     bytes: usize,
     capacity: usize,
     evicted: Evicted,
@@ -49,6 +64,8 @@ impl History {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             commits: VecDeque::new(),
+            first: 0,
+            places: Places::default(),
             bytes: 0,
             capacity,
             evicted: Evicted::default(),
@@ -64,20 +81,24 @@ impl History {
     }
 
     pub(super) fn push(&mut self, commit: Arc<Commit>) {
+        let place = self.first + self.commits.len() as u64;
+        self.places.note(&commit, place);
         let bytes = commit.memory();
         self.bytes += bytes;
         self.commits.push_back((commit, bytes));
-        while self.bytes > self.capacity {
+        while self.bytes() > self.capacity {
             let Some((commit, bytes)) = self.commits.pop_front() else { break };
             self.bytes -= bytes;
             self.complete_after = commit.revision;
             self.evicted_bytes += bytes as u64;
             self.evicted.note(&commit);
+            self.places.forget(&commit, self.first);
+            self.first += 1;
         }
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.places.bytes()
     }
 
     pub(super) fn evicted_bytes(&self) -> u64 {
@@ -93,20 +114,23 @@ impl History {
         revision >= self.complete_after
     }
 
+    /// Whether a reader with this filter can go on from a cursor.
+    pub(super) fn reaches(&self, cursor: Cursor, head: Revision, filter: &Filter) -> bool {
+        cursor.0 <= head && (self.covers(cursor.0) || !self.evicted.may_concern(filter, cursor.0))
+    }
+
     pub(super) fn since(&self, cursor: Cursor, head: Revision, filter: &Filter, max_bytes: usize) -> Since {
-        if cursor.0 > head || (!self.covers(cursor.0) && self.evicted.may_concern(filter, cursor.0)) {
+        if !self.reaches(cursor, head, filter) {
             return Since::Gone;
         }
-        let start = self.commits.partition_point(|(commit, _)| commit.revision <= cursor.0);
         let mut deltas = Vec::new();
         let mut bytes = 0;
-        for (looked, (commit, size)) in self.commits.range(start..).enumerate() {
+        for (looked, (commit, size)) in self.touching(cursor, filter).enumerate() {
             let events: Vec<Event> =
                 commit.changes.iter().filter_map(|change| change.seen_through(filter)).collect();
             let full = !events.is_empty() && bytes + size > max_bytes && bytes > 0;
             if full || looked == LOOK {
-                let seen = Cursor(Revision(commit.revision.0 - 1));
-                return Since::Deltas(deltas, seen.max(cursor));
+                return Since::Deltas(deltas, before(commit).max(cursor));
             }
             if !events.is_empty() {
                 bytes += size;
@@ -115,4 +139,48 @@ impl History {
         }
         Since::Deltas(deltas, Cursor(head))
     }
+
+    pub(super) fn unread(
+        &self,
+        cursor: Cursor,
+        head: Revision,
+        filter: &Filter,
+        through: Revision,
+        max_bytes: usize,
+    ) -> Unread {
+        if !self.reaches(cursor, head, filter) {
+            return Unread::Gone;
+        }
+        let through = through.min(head);
+        let (mut commits, mut bytes) = (Vec::new(), 0);
+        for (commit, size) in self.touching(cursor, filter) {
+            if commit.revision > through {
+                break;
+            }
+            bytes += size;
+            if bytes > max_bytes && !commits.is_empty() {
+                return Unread::Commits(commits, before(commit).max(cursor));
+            }
+            commits.push(Arc::clone(commit));
+        }
+        Unread::Commits(commits, Cursor(through).max(cursor))
+    }
+
+    /// The commits after a cursor that touch services of the filter, in order.
+    fn touching<'a>(
+        &'a self,
+        cursor: Cursor,
+        filter: &Filter,
+    ) -> impl Iterator<Item = &'a (Arc<Commit>, usize)> {
+        let start = self.commits.partition_point(|(commit, _)| commit.revision <= cursor.0);
+        let any = filter.services().is_empty();
+        let all = any.then(|| self.commits.range(start..)).into_iter().flatten();
+        let places = self.places.from(filter.services(), self.first + start as u64);
+        all.chain(places.filter_map(|place| self.commits.get((place - self.first) as usize)))
+    }
+}
+
+/// The last cursor that has not seen a commit.
+fn before(commit: &Commit) -> Cursor {
+    Cursor(Revision(commit.revision.0 - 1))
 }

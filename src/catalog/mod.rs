@@ -8,6 +8,7 @@
 mod change;
 mod evicted;
 mod history;
+mod places;
 mod shelf;
 mod snapshot;
 
@@ -27,8 +28,10 @@ use crate::types::{Epoch, Filter, Instance, LeaseId, Revision, ServiceName};
 
 pub use change::{Change, Commit, Event, Kind, Reason};
 pub use evicted::Eviction;
-pub use history::{Cursor, Delta, Since};
+pub use history::{Cursor, Delta, Since, Unread};
 pub use snapshot::{Removal, Snapshot};
+
+pub(crate) use places::touched;
 
 use history::History;
 use shelf::Shelf;
@@ -169,6 +172,19 @@ impl Catalog {
     /// reached or enough of the history was looked at; ask again from its cursor then.
     pub fn since(&self, cursor: Cursor, filter: &Filter, max_bytes: usize) -> Since {
         self.history.since(cursor, self.revision, filter, max_bytes)
+    }
+
+    /// The same before the filter is applied, for who does that outside of the catalog's lock:
+    /// the commits after a cursor, up to the one of `through` at most, that touch services of
+    /// the filter; about `max_bytes` of memory, but one at least.
+    pub fn unread(&self, cursor: Cursor, filter: &Filter, through: Revision, max_bytes: usize) -> Unread {
+        self.history.unread(cursor, self.revision, filter, through, max_bytes)
+    }
+
+    /// Whether a reader with this filter can go on from a cursor: nothing that may match has
+    /// left the history since.
+    pub fn reaches(&self, cursor: Cursor, filter: &Filter) -> bool {
+        self.history.reaches(cursor, self.revision, filter)
     }
 
     /// What lives now, of the filter's services whatever their labels: one for all

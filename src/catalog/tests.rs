@@ -3,7 +3,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Catalog, Change, Commit, Cursor, Kind, Reason, Since};
+use proptest::prelude::*;
+
+use super::{Catalog, Change, Commit, Cursor, Kind, Reason, Since, Unread};
 use crate::types::{
     Content, Epoch, Filter, Head, Info, Instance, LeaseId, LeaseTimes, Moment, Parts, Revision, ServiceName,
     ServiceUrl, Status, Ttl, WallTime,
@@ -165,4 +167,160 @@ fn lists_come_in_order_and_go_on_after_any_key() {
     assert_eq!(after("c", 1), []);
     assert_eq!(feed.catalog.newest(&name("b")).map(|i| i.id.0), Some(4));
     assert_eq!(feed.catalog.count(&of("b")), 2);
+}
+
+#[test]
+fn a_reader_of_a_service_looks_at_its_commits_only() {
+    let mut feed = Feed::new(1 << 20);
+    feed.put(1, "quiet", &[]);
+    for id in 2..10 {
+        feed.put(id, "busy", &[]);
+    }
+    feed.put(1, "quiet", &[("x", "y")]);
+    feed.put(2, "busy", &[]);
+    let unread = |filter: &Filter, after, through| {
+        feed.catalog.unread(Cursor(Revision(after)), filter, Revision(through), usize::MAX)
+    };
+    let revisions = |unread: Unread| match unread {
+        Unread::Gone => panic!("all is there"),
+        Unread::Commits(commits, cursor) => {
+            (commits.iter().map(|commit| commit.revision.0).collect::<Vec<_>>(), cursor.0.0)
+        }
+    };
+    assert_eq!(revisions(unread(&of("quiet"), 0, 99)), (vec![1, 10], 11));
+    assert_eq!(revisions(unread(&of("quiet"), 1, 9)), (vec![], 9));
+    assert_eq!(revisions(unread(&of("quiet"), 10, 11)), (vec![], 11));
+    assert_eq!(revisions(unread(&of("unheard-of"), 0, 11)), (vec![], 11));
+    let both = Filter::new(vec![name("quiet"), name("busy"), name("none")], BTreeMap::new());
+    assert_eq!(revisions(unread(&both, 8, 11)), (vec![9, 10, 11], 11));
+    assert_eq!(revisions(unread(&Filter::default(), 9, 10)), (vec![10], 10));
+    // One at least, and not past the next.
+    let one = feed.catalog.unread(Cursor(Revision(0)), &of("quiet"), Revision(11), 1);
+    assert_eq!(revisions(one), (vec![1], 9));
+}
+
+/// A history as plain as can be.
+struct Plain {
+    commits: Vec<Arc<Commit>>,
+}
+
+impl Plain {
+    /// All that matches after a revision, as the events' kinds by revision.
+    fn since(&self, after: u64, filter: &Filter) -> Vec<(u64, Vec<(Kind, Reason)>)> {
+        let events = |commit: &Commit| {
+            let events = commit.changes.iter().filter_map(|change| change.seen_through(filter));
+            events.map(|event| (event.kind, event.reason)).collect::<Vec<_>>()
+        };
+        let later = self.commits.iter().filter(|commit| commit.revision.0 > after);
+        let told = later.map(|commit| (commit.revision.0, events(commit)));
+        told.filter(|(_, events)| !events.is_empty()).collect()
+    }
+}
+
+/// One step of an instance: which one, of which service and color from now on; gone if none.
+type Move = (u128, Option<(usize, usize)>);
+
+const SERVICES: [&str; 4] = ["a", "b", "c", "d"];
+const COLORS: [&str; 2] = ["red", "blue"];
+
+fn moves() -> impl Strategy<Value = Vec<Vec<Move>>> {
+    let one = (0..6u128, prop::option::weighted(0.8, (0..SERVICES.len(), 0..COLORS.len())));
+    prop::collection::vec(prop::collection::vec(one, 1..4), 1..60)
+}
+
+fn filters() -> impl Strategy<Value = Filter> {
+    let services = prop::sample::subsequence(SERVICES.to_vec(), 0..=SERVICES.len());
+    let color = prop::option::of(prop::sample::select(COLORS.to_vec()));
+    (services, color).prop_map(|(services, color)| {
+        let labels = color.map(|color| ("color".to_owned(), color.to_owned())).into_iter().collect();
+        Filter::new(services.into_iter().map(name).collect(), labels)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    /// However a reader goes through the history, by whatever index, it sees what one sees who
+    /// looks at everything; and it is sent away only when something it wants has left.
+    #[test]
+    fn indexed_and_plain_readings_agree(
+        moves in moves(),
+        filter in filters(),
+        small in any::<bool>(),
+        max_bytes in prop::sample::select(vec![1, 2000, usize::MAX]),
+    ) {
+        let history_bytes = if small { 6000 } else { 1 << 20 };
+        let mut feed = Feed::new(history_bytes);
+        let mut plain = Plain { commits: Vec::new() };
+        let mut live: BTreeMap<u128, Instance> = BTreeMap::new();
+        for changes in moves {
+            let revision = feed.next();
+            let mut commit = Commit { revision: Revision(revision), changes: Vec::new() };
+            for (id, to) in changes {
+                let before = live.remove(&id);
+                let after = to.map(|(service, color)| {
+                    instance(id, SERVICES[service], &[("color", COLORS[color])], revision)
+                });
+                let kind = match (&before, &after) {
+                    (None, None) => continue,
+                    (None, Some(_)) => Kind::Registered,
+                    (Some(_), Some(_)) => Kind::Updated,
+                    (Some(_), None) => Kind::Expired,
+                };
+                live.extend(after.clone().map(|after| (id, after)));
+                let times = LeaseTimes { renewed: Moment(0), deadline: Moment(0) };
+                commit.changes.push(Change { kind, reason: Reason::New, before, after, times, braked: false });
+            }
+            if !commit.changes.is_empty() {
+                let commit = Arc::new(commit);
+                plain.commits.push(Arc::clone(&commit));
+                feed.catalog.publish(commit);
+            }
+        }
+        let catalog = &feed.catalog;
+        prop_assert!(catalog.history_bytes() <= history_bytes);
+        let head = catalog.revision();
+        for start in 0..=head.0 {
+            let expect = plain.since(start, &filter);
+            let lost = expect.iter().any(|(revision, _)| !catalog.covers(Revision(revision - 1)));
+
+            let (mut told, mut cursor) = (Vec::new(), Cursor(Revision(start)));
+            let mut gone = false;
+            while !gone && cursor.0 < head {
+                match catalog.since(cursor, &filter, max_bytes) {
+                    Since::Gone => gone = true,
+                    Since::Deltas(deltas, seen) => {
+                        prop_assert!(seen > cursor, "it gets on");
+                        cursor = seen;
+                        told.extend(deltas.into_iter().map(|delta| {
+                            (delta.revision.0, delta.events.iter().map(|e| (e.kind, e.reason)).collect())
+                        }));
+                    }
+                }
+            }
+            prop_assert_eq!(gone, lost, "from {}", start);
+            if !gone {
+                prop_assert_eq!(&told, &expect, "from {}", start);
+            }
+
+            let (mut taken, mut cursor) = (Plain { commits: Vec::new() }, Cursor(Revision(start)));
+            let mut gone = false;
+            while !gone && cursor.0 < head {
+                // Up to some revision on the way, then on.
+                let through = Revision(cursor.0.0 + 1 + (head.0 - cursor.0.0) / 2);
+                match catalog.unread(cursor, &filter, through, max_bytes) {
+                    Unread::Gone => gone = true,
+                    Unread::Commits(commits, seen) => {
+                        prop_assert!(seen > cursor && seen.0 <= through, "it gets on, and not too far");
+                        cursor = seen;
+                        taken.commits.extend(commits);
+                    }
+                }
+            }
+            prop_assert_eq!(gone, lost, "from {}", start);
+            if !gone {
+                prop_assert_eq!(taken.since(start, &filter), expect, "from {}", start);
+            }
+        }
+    }
 }

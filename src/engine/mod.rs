@@ -2,8 +2,10 @@
 //! and feeds the catalog with what follows, in revision order. The front doors know
 //! [`Engine`] and [`View`] and no engine in particular.
 
+mod audience;
 pub mod clock;
 pub mod embedded;
+mod reader;
 mod view;
 
 use std::{error::Error, net::IpAddr, sync::Arc, time::Duration};
@@ -13,6 +15,7 @@ use tokio::sync::watch;
 
 pub use crate::lease::{Beat, Loss, StreamEnd, StreamId};
 pub use crate::store::Export;
+pub use reader::{Encoded, Reader, Reading};
 pub use view::{SnapshotError, View};
 
 use crate::types::{Content, Instance, LeaseId, LeaseTimes, Moment, ServiceName, Target, WallTime};

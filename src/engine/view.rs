@@ -1,9 +1,10 @@
-//! The catalog, shared: one writer, any number of readers, and a bell for those who
-//! wait for changes.
+//! The catalog, shared: one writer, any number of readers; those who wait for changes are
+//! woken for what concerns them, or by a bell for everything.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Weak},
+    task::Waker,
 };
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
@@ -14,6 +15,8 @@ use crate::{
     types::{Filter, Revision, ServiceName},
 };
 
+use super::{audience::Audiences, reader::Reader};
+
 /// How many bytes snapshots that are still being read may hold in all, beside what the
 /// catalog and the history hold. Beyond, new readers are asked to come again.
 const SNAPSHOT_BYTES: usize = 1 << 30;
@@ -22,6 +25,7 @@ const SNAPSHOT_BYTES: usize = 1 << 30;
 #[derive(Debug)]
 pub struct View {
     catalog: RwLock<Catalog>,
+    audiences: Arc<Mutex<Audiences>>,
     head: watch::Sender<Revision>,
     snapshots: Mutex<HashMap<Box<[ServiceName]>, Vec<Held>>>,
 }
@@ -51,7 +55,7 @@ impl View {
     /// A view of this catalog.
     pub fn new(catalog: Catalog) -> Self {
         let (head, _) = watch::channel(catalog.revision());
-        Self { catalog: RwLock::new(catalog), head, snapshots: Mutex::default() }
+        Self { catalog: RwLock::new(catalog), audiences: Arc::default(), head, snapshots: Mutex::default() }
     }
 
     /// The catalog; hold it for as short as can be, and never across an await.
@@ -59,21 +63,35 @@ impl View {
         self.catalog.read()
     }
 
-    /// Takes commits in, in order, and rings the bell.
+    /// Takes commits in, in order; wakes the readers whom they concern, and rings the bell.
     pub fn publish(&self, commits: &[Arc<Commit>]) {
         let Some(last) = commits.last().map(|commit| commit.revision) else { return };
+        let mut wakers = Vec::new();
         {
+            // Held until the commits are in, so that nobody joins between.
+            let audiences = self.audiences.lock();
+            let concerned = audiences.concerned(commits);
             let mut catalog = self.catalog.write();
             for commit in commits {
                 catalog.publish(Arc::clone(commit));
             }
+            for (audience, first) in concerned {
+                audience.mark(first, &mut wakers);
+            }
         }
         self.head.send_replace(last);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Rings whenever the catalog has moved on.
     pub fn subscribe(&self) -> watch::Receiver<Revision> {
         self.head.subscribe()
+    }
+
+    /// A reader of the history that is woken for what may match its filter; it begins where it
+    /// is told to.
+    pub fn reader(&self, filter: Filter) -> Reader {
+        Reader::new(Arc::clone(&self.audiences), filter)
     }
 
     /// What lives, of the filter's services whatever their labels. One that is being read

@@ -56,6 +56,8 @@ encoded! {
     Instance
     /// A page of instances.
     ListResponse
+    /// A step of a watch: encoded once for all who are sent the same.
+    WatchResponse
 }
 
 /// What was ended.
