@@ -14,10 +14,11 @@ use prost::Message as _;
 use prost_types::FileDescriptorSet;
 
 /// The messages that have a form of their own in `proto::wire`.
-const WIRE: [&str; 7] = [
+const WIRE: [&str; 8] = [
     "BatchRegisterResponse",
     "DeregisterResponse",
     "Instance",
+    "KeepAliveRequest",
     "ListResponse",
     "RegisterRequest",
     "RegisterResponse",

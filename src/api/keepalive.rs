@@ -1,28 +1,43 @@
-//! `KeepAlive`: one task a stream reads beats and answers them. Reading never waits for
-//! the client to read: answers that find no room are merged.
+//! `KeepAlive`: one task a stream reads beats and answers them, all that are there at a time.
+//! Reading never waits for the client to read: answers that find no room are merged.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+mod outbox;
+mod spread;
 
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use std::{
+    collections::BTreeMap,
+    future::{Future as _, poll_fn},
+    mem,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tokio_stream::Stream as _;
 use tonic::{Code, Status, Streaming};
 use tracing::{debug, info, warn};
 
 use crate::{
     call::{Caller, EndCause},
-    engine::{Beat, Engine, Loss, Refusal, StreamEnd, StreamId, TokenHash, embedded::hash_token},
+    engine::{Ask, Engine, Loss, Refusal, StreamEnd, StreamId, Told, embedded::hash_token},
     metrics::Open,
     proto::{
         self,
         keep_alive_response::{Lost, lost::Reason},
+        wire::{KeepAliveRequest, Unusual},
     },
     types::{LeaseId, Moment},
 };
 
 use super::{Registry, convert, refuse::log_refusal};
+pub use outbox::Answers;
+use outbox::{Outbox, outbox};
+use spread::Spread;
 
-/// Answers that wait for a client before they are merged.
-const BUFFER: usize = 16;
+/// Messages that are taken at a time at most, and ids in them but for the last one's: the lock
+/// that renewals share is not held for longer.
+const MESSAGES_AT_ONCE: usize = 64;
+const IDS_AT_ONCE: usize = 4096;
 /// One answer tells of so many losses at most, to stay below 1 MiB; the next goes on.
 const LOST_IN_ONE: usize = 12_000;
 /// A client that does not read its answers may have so many losses waiting.
@@ -30,23 +45,26 @@ const LOST_WAITING: usize = 50_000;
 /// What cannot be an id is given back so far; ids are 26 bytes.
 const STRANGE_ID: usize = 64;
 
-type Out = mpsc::Sender<Result<proto::KeepAliveResponse, Status>>;
-
 impl Registry {
-    pub(super) fn start_keepalive(
-        &self,
-        beats: Streaming<proto::KeepAliveRequest>,
-        caller: Caller,
-    ) -> ReceiverStream<Result<proto::KeepAliveResponse, Status>> {
-        let (out, answers) = mpsc::channel(BUFFER);
+    pub(super) fn start_keepalive(&self, beats: Streaming<KeepAliveRequest>, caller: Caller) -> Answers {
+        let (out, answers) = outbox();
         let engine = Arc::clone(&self.engine);
         let stream = engine.open_stream(caller.proxied);
-        let spread = Spread::new();
         let open = Open::of(&self.metrics.keepalive_streams);
-        let keeper =
-            Keeper { engine, stream, caller, out, waiting: None, unsaid: Vec::new(), spread, _open: open };
+        let keeper = Keeper {
+            engine,
+            stream,
+            caller,
+            out,
+            asks: Vec::new(),
+            texts: Vec::new(),
+            told: Vec::new(),
+            unsaid: Vec::new(),
+            spread: Spread::new(),
+            _open: open,
+        };
         tokio::spawn(keeper.run(beats));
-        ReceiverStream::new(answers)
+        answers
     }
 }
 
@@ -54,9 +72,13 @@ struct Keeper {
     engine: Arc<dyn Engine>,
     stream: StreamId,
     caller: Caller,
-    out: Out,
-    /// An answer that found no room; later ones are merged into it.
-    waiting: Option<proto::KeepAliveResponse>,
+    out: Outbox,
+    /// The messages that were taken, as the engine sees them.
+    asks: Vec<Ask>,
+    /// Of those with ids that are not written as we write them, which message, and the texts.
+    texts: Vec<(usize, Vec<String>)>,
+    /// What the engine told of them.
+    told: Vec<Told>,
     /// Losses that the last answer had no room for.
     unsaid: Vec<Lost>,
     spread: Spread,
@@ -74,7 +96,7 @@ enum End {
 }
 
 impl Keeper {
-    async fn run(mut self, beats: Streaming<proto::KeepAliveRequest>) {
+    async fn run(mut self, beats: Streaming<KeepAliveRequest>) {
         let end = self.read(beats).await;
         let at = self.engine.now();
         let cause = match &end {
@@ -85,47 +107,72 @@ impl Keeper {
         self.end(cause, at);
         match end {
             End::Stream => {}
-            End::Refused(status) => self.last(Err(status)).await,
+            End::Refused(status) => self.out.last(Err(status)),
             End::Leaving => {
                 let retry_after = self.spread.retry_after();
-                self.last(Ok(proto::KeepAliveResponse {
+                self.out.last(Ok(proto::KeepAliveResponse {
                     retry_after: Some(convert::wire_duration(retry_after)),
                     ..proto::KeepAliveResponse::default()
-                }))
-                .await;
+                }));
                 let status = Status::unavailable("the server is draining; attach again, nothing has expired");
-                self.last(Err(status)).await;
+                self.out.last(Err(status));
             }
         }
     }
 
-    async fn read(&mut self, mut beats: Streaming<proto::KeepAliveRequest>) -> End {
+    async fn read(&mut self, mut beats: Streaming<KeepAliveRequest>) -> End {
         let connection = Arc::clone(&self.caller.connection);
+        let mut leaving = pin!(connection.wait_leaving());
         loop {
-            let out = self.out.clone();
-            tokio::select! {
-                biased;
-                () = connection.wait_leaving() => return End::Leaving,
-                Ok(permit) = out.reserve(), if self.waiting.is_some() => {
-                    if let Some(answer) = self.waiting.take() {
-                        permit.send(Ok(answer));
-                    }
+            let end = poll_fn(|cx| {
+                if leaving.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Some(End::Leaving));
                 }
-                beat = beats.message() => match beat {
-                    Ok(Some(beat)) => match self.beat(beat).await {
-                        Ok(answer) => self.answer(answer),
-                        Err(refusal) => return End::Refused(refusal.into()),
-                    },
-                    Ok(None) => return End::Stream,
-                    Err(status) => return self.broken(&status),
-                },
-                () = out.closed() => return End::Stream,
+                self.poll_asks(Pin::new(&mut beats), cx)
+            })
+            .await;
+            // What was taken before the end is answered before it, but for a drain's.
+            if matches!(end, Some(End::Leaving)) {
+                return End::Leaving;
+            }
+            if let Err(refusal) = self.answer().await {
+                return End::Refused(refusal.into());
+            }
+            if let Some(end) = end {
+                return end;
             }
             if self.unsaid.len() > LOST_WAITING {
                 let text = "too many lost ids wait for this client, which does not read its answers";
                 return End::Refused(Status::resource_exhausted(text));
             }
+            tokio::task::consume_budget().await;
         }
+    }
+
+    /// Takes the messages that are there, if any are, and says whether that was all of the
+    /// stream.
+    fn poll_asks(
+        &mut self,
+        mut beats: Pin<&mut Streaming<KeepAliveRequest>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<End>> {
+        let mut ids = 0;
+        while self.asks.len() < MESSAGES_AT_ONCE && ids < IDS_AT_ONCE {
+            match beats.as_mut().poll_next(cx) {
+                Poll::Ready(Some(Ok(beat))) => {
+                    ids += beat.ids.len();
+                    self.take(beat);
+                }
+                Poll::Ready(Some(Err(status))) => return Poll::Ready(Some(self.broken(&status))),
+                Poll::Ready(None) => return Poll::Ready(Some(End::Stream)),
+                Poll::Pending if self.asks.is_empty() => {
+                    let closed = self.out.poll_closed(cx);
+                    return if closed { Poll::Ready(Some(End::Stream)) } else { Poll::Pending };
+                }
+                Poll::Pending => break,
+            }
+        }
+        Poll::Ready(None)
     }
 
     /// A message that cannot be taken is answered, and we end the stream: what is attached
@@ -143,36 +190,72 @@ impl Keeper {
         End::Refused(log_refusal("KeepAlive", &self.caller)(Status::new(code, status.message())))
     }
 
-    async fn beat(&mut self, beat: proto::KeepAliveRequest) -> Result<proto::KeepAliveResponse, Refusal> {
-        let mut lost = Vec::new();
-        let named = !beat.ids.is_empty();
-        let mut ids = Vec::with_capacity(beat.ids.len());
-        for text in &beat.ids {
-            if let Some(id) = LeaseId::parse(text) {
-                ids.push(id);
-            } else {
-                let end = text.floor_char_boundary(STRANGE_ID);
-                lost.push(self::lost(text[..end].to_owned(), Reason::NotFound));
+    /// Puts a message as the engine sees it.
+    fn take(&mut self, beat: KeepAliveRequest) {
+        let KeepAliveRequest { ids, detach, unusual } = beat;
+        let mut tokens = None;
+        let mut named = !ids.is_empty();
+        if let Some(unusual) = unusual {
+            let Unusual { texts, lease_tokens } = *unusual;
+            if !texts.is_empty() {
+                named = true;
+                self.texts.push((self.asks.len(), texts));
             }
+            let hashed = |(id, token): (&String, &String)| Some((LeaseId::parse(id)?, hash_token(token)));
+            tokens = Some(Box::new(lease_tokens.iter().filter_map(hashed).collect()));
         }
-
-        if beat.detach {
-            if !named || !ids.is_empty() {
-                let unknown = self.engine.detach(self.stream, &ids);
-                lost.extend(as_named(&beat.ids, unknown.into_iter().map(|id| (id, Reason::NotFound))));
-            }
-        } else if named {
-            let refused = self.engine.attach(self.stream, with_tokens(ids, &beat.lease_tokens)).await?;
-            lost.extend(as_named(&beat.ids, refused.iter().map(|(id, refusal)| (*id, why(refusal)))));
-        } else {
-            self.engine.beat(self.stream);
-        }
-        let told = self.engine.answer(self.stream);
-        Ok(self.response(&told, lost))
+        self.asks.push(match (named, detach) {
+            (true, true) => Ask::Detach(ids),
+            (true, false) => Ask::Attach { ids, tokens },
+            (false, true) => Ask::DetachAll,
+            (false, false) => Ask::Beat,
+        });
     }
 
-    fn response(&mut self, beat: &Beat, mut lost: Vec<Lost>) -> proto::KeepAliveResponse {
-        lost.splice(0..0, std::mem::take(&mut self.unsaid));
+    /// Has the engine do what was asked, and answers each message.
+    async fn answer(&mut self) -> Result<(), Refusal> {
+        let asks = mem::take(&mut self.asks);
+        let mut told = mem::take(&mut self.told);
+        while told.len() < asks.len() {
+            self.engine.keep(self.stream, &asks[told.len()..], &mut told);
+            // The next one brings something back.
+            if let Some(Ask::Attach { ids, tokens }) = asks.get(told.len()) {
+                let token = |id| tokens.as_ref().and_then(|tokens| tokens.get(id).copied());
+                let leases = ids.iter().map(|id| (*id, token(id))).collect();
+                let refused = self.engine.attach(self.stream, leases).await?;
+                told.push(Told { beat: self.engine.answer(self.stream), refused });
+            }
+        }
+        let mut texts = mem::take(&mut self.texts).into_iter().peekable();
+        let mut answers = Vec::with_capacity(asks.len());
+        for (index, (ask, told)) in asks.iter().zip(told.drain(..)).enumerate() {
+            let texts = texts.next_if(|(of, _)| *of == index).map(|(_, texts)| texts);
+            answers.push(self.response(ask, told, &texts.unwrap_or_default()));
+        }
+        let unsaid = &mut self.unsaid;
+        self.out.give(answers, |waiting, answer| {
+            let mut lost = mem::take(&mut waiting.lost);
+            lost.extend(answer.lost);
+            unsaid.splice(0..0, lost.split_off(lost.len().min(LOST_IN_ONE)));
+            *waiting = proto::KeepAliveResponse { lost, ..answer };
+        });
+        (self.asks, self.told) = (asks, told);
+        self.asks.clear();
+        Ok(())
+    }
+
+    fn response(&mut self, ask: &Ask, told: Told, texts: &[String]) -> proto::KeepAliveResponse {
+        let Told { beat, refused } = told;
+        let mut lost = mem::take(&mut self.unsaid);
+        lost.extend(texts.iter().filter(|text| LeaseId::parse(text).is_none()).map(|text| {
+            let end = text.floor_char_boundary(STRANGE_ID);
+            self::lost(text[..end].to_owned(), Reason::NotFound)
+        }));
+        if let Ask::Attach { ids, .. } | Ask::Detach(ids) = ask
+            && !refused.is_empty()
+        {
+            lost.extend(as_named(ids, texts, &refused));
+        }
         lost.extend(beat.lost.iter().map(|(id, loss)| {
             let reason = match loss {
                 Loss::Lapsed => Reason::TtlLapsed,
@@ -185,21 +268,6 @@ impl Keeper {
         let next_beat_in = beat.ttl.map(|ttl| convert::wire_duration(self.spread.next_beat(ttl.0)));
         self.unsaid = lost.split_off(lost.len().min(LOST_IN_ONE));
         proto::KeepAliveResponse { ttl_seconds, next_beat_in, lost, retry_after: None }
-    }
-
-    /// Answers if the client takes answers; else merges this one with what waits.
-    fn answer(&mut self, answer: proto::KeepAliveResponse) {
-        let answer = match self.waiting.take() {
-            None => answer,
-            Some(mut waiting) => {
-                waiting.lost.extend(answer.lost);
-                self.unsaid.splice(0..0, waiting.lost.split_off(waiting.lost.len().min(LOST_IN_ONE)));
-                proto::KeepAliveResponse { lost: waiting.lost, ..answer }
-            }
-        };
-        if let Err(mpsc::error::TrySendError::Full(Ok(answer))) = self.out.try_send(Ok(answer)) {
-            self.waiting = Some(answer);
-        }
     }
 
     fn end(&self, cause: EndCause, at: Moment) {
@@ -216,27 +284,20 @@ impl Keeper {
         };
         self.engine.end_stream(self.stream, end, at);
     }
-
-    /// Says a last word, if the client still listens within a moment.
-    async fn last(&mut self, word: Result<proto::KeepAliveResponse, Status>) {
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.out.send(word)).await;
-    }
 }
 
-fn with_tokens(ids: Vec<LeaseId>, tokens: &BTreeMap<String, String>) -> Vec<(LeaseId, Option<TokenHash>)> {
-    let by_id: BTreeMap<LeaseId, &String> =
-        tokens.iter().filter_map(|(id, token)| Some((LeaseId::parse(id)?, token))).collect();
-    ids.into_iter().map(|id| (id, by_id.get(&id).map(|token| hash_token(token)))).collect()
-}
-
-/// Losses under the texts that named them: a ULID may be written in lower case.
-fn as_named(texts: &[String], losses: impl Iterator<Item = (LeaseId, Reason)>) -> Vec<Lost> {
-    let losses: BTreeMap<LeaseId, Reason> = losses.collect();
-    if losses.is_empty() {
-        return Vec::new();
-    }
-    let named = texts.iter().filter_map(|text| Some((text, losses.get(&LeaseId::parse(text)?)?)));
-    named.map(|(text, reason)| lost(text.clone(), *reason)).collect()
+/// Refusals under the texts that named them: a ULID may be written in lower case.
+fn as_named(ids: &[LeaseId], texts: &[String], refused: &[(LeaseId, Refusal)]) -> Vec<Lost> {
+    let refused: BTreeMap<LeaseId, &Refusal> = refused.iter().map(|(id, refusal)| (*id, refusal)).collect();
+    let texts: BTreeMap<LeaseId, &String> =
+        texts.iter().filter_map(|text| Some((LeaseId::parse(text)?, text))).collect();
+    let named = ids.iter().filter_map(|id| Some((id, refused.get(id)?)));
+    named
+        .map(|(id, refusal)| {
+            let text = texts.get(id).map_or_else(|| id.to_string(), |text| (*text).clone());
+            lost(text, why(refusal))
+        })
+        .collect()
 }
 
 fn why(refusal: &Refusal) -> Reason {
@@ -253,35 +314,4 @@ fn why(refusal: &Refusal) -> Reason {
 
 fn lost(id: String, reason: Reason) -> Lost {
     Lost { id, reason: reason.into() }
-}
-
-/// Spreads what clients do, so that those who came together do not come together again.
-struct Spread(u64);
-
-impl Spread {
-    fn new() -> Self {
-        let mut seed = [0; 8];
-        // Without a seed streams are spread less well, and nothing worse.
-        let _ = getrandom::fill(&mut seed);
-        Self(u64::from_le_bytes(seed) | 1)
-    }
-
-    /// A third of the TTL, give or take a tenth of it.
-    fn next_beat(&mut self, ttl_seconds: u32) -> Duration {
-        let third = u64::from(ttl_seconds) * 1000 / 3;
-        Duration::from_millis(third - third / 10 + self.below(third / 5 + 1))
-    }
-
-    /// 200 ms to 2 s.
-    fn retry_after(&mut self) -> Duration {
-        Duration::from_millis(200 + self.below(1800))
-    }
-
-    /// A number below `bound` (xorshift, 64 bits).
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
 }

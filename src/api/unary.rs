@@ -5,7 +5,6 @@ use std::{
     sync::Arc,
 };
 
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use crate::{
@@ -18,6 +17,7 @@ use crate::{
 
 use super::{
     MAX_MESSAGE, Registry, convert, encode,
+    keepalive::Answers,
     refuse::{invalid, log_refusal, shorten},
     watch::Watch,
 };
@@ -154,11 +154,11 @@ impl registry_server::Registry for Registry {
         }))
     }
 
-    type KeepAliveStream = ReceiverStream<Result<proto::KeepAliveResponse, Status>>;
+    type KeepAliveStream = Answers;
 
     async fn keep_alive(
         &self,
-        request: Request<Streaming<proto::KeepAliveRequest>>,
+        request: Request<Streaming<wire::KeepAliveRequest>>,
     ) -> Result<Response<Self::KeepAliveStream>, Status> {
         let caller = caller(request.extensions());
         Ok(Response::new(self.start_keepalive(request.into_inner(), caller)))

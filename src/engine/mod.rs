@@ -8,9 +8,10 @@ pub mod embedded;
 mod reader;
 mod view;
 
-use std::{error::Error, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, error::Error, net::IpAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use smallvec::SmallVec;
 use tokio::sync::watch;
 
 pub use crate::lease::{Beat, Loss, StreamEnd, StreamId};
@@ -51,6 +52,11 @@ pub trait Engine: Send + Sync + 'static {
     /// Opens a `KeepAlive` stream with nothing attached; `proxied` if it comes through a
     /// trusted proxy. Whoever opens it ends it.
     fn open_stream(&self, proxied: bool) -> StreamId;
+
+    /// Takes the messages of a stream in their order, all at one time, and appends what is to
+    /// be told of each. Stops before the first that cannot be taken without a change: it is for
+    /// [`Engine::attach`].
+    fn keep(&self, stream: StreamId, asks: &[Ask], told: &mut Vec<Told>);
 
     /// Attaches leases to a stream and renews them; brings suspect and lapsed ones back.
     /// Returns those that could not be.
@@ -125,6 +131,33 @@ pub struct Proof {
     pub token: Option<TokenHash>,
     /// Where it calls from; decides between replicas of one name.
     pub peer: IpAddr,
+}
+
+/// What a message of a stream asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// To renew all that is attached.
+    Beat,
+    /// To attach leases and renew them.
+    Attach {
+        /// Which.
+        ids: SmallVec<[LeaseId; 1]>,
+        /// The hashes of the lease tokens that were sent.
+        tokens: Option<Box<BTreeMap<LeaseId, TokenHash>>>,
+    },
+    /// To release leases.
+    Detach(SmallVec<[LeaseId; 1]>),
+    /// To release all that is attached.
+    DetachAll,
+}
+
+/// What is to be told after a message of a stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// The answer to any beat.
+    pub beat: Beat,
+    /// What could not be done for which of the ids that it named.
+    pub refused: Vec<(LeaseId, Refusal)>,
 }
 
 /// What was registered.

@@ -12,8 +12,8 @@ use super::*;
 use crate::{
     catalog::{Catalog, Change, Kind, Reason},
     types::{
-        Content, Epoch, Head, Info, LeaseId, LeaseTimes, Moment, Parts, ServiceName, ServiceUrl,
-        Status, Ttl, WallTime,
+        Content, Epoch, Head, Info, LeaseId, LeaseTimes, Moment, Parts, ServiceName, ServiceUrl, Status, Ttl,
+        WallTime,
     },
 };
 

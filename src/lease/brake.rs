@@ -4,7 +4,7 @@
 
 use crate::types::Moment;
 
-use super::Leases;
+use super::{Leases, deferral::Deferral};
 
 /// A registry with fewer leases due is never braked.
 const AT_LEAST: usize = 100;
@@ -53,17 +53,14 @@ impl Leases {
         let mut expire = Vec::new();
         for slot in due {
             let renewed = self.renewed(slot);
-            let lease = &mut self.table[slot as usize];
-            if lease.braked && lease.deferred_at > renewed {
+            let deferral = self.deferrals.of(slot, renewed);
+            if deferral.braked {
                 expire.push(slot);
                 continue;
             }
-            let ttl = lease.ttl.micros();
+            let ttl = self.table[slot as usize].ttl.micros();
             let to = now.plus_micros(self.brake.spread(ttl).min(ttl));
-            lease.braked = true;
-            lease.shifted = if lease.deferred_at > renewed { lease.shifted } else { 0 };
-            lease.deferred_at = now;
-            lease.deferred_to = to;
+            self.deferrals.set(slot, Deferral { to, at: now, shifted: deferral.shifted, braked: true });
             self.arm(slot, to);
         }
         expire
@@ -79,9 +76,21 @@ impl Leases {
         }
         self.brake.looked = Some(now);
         let horizon = now.plus_micros(WINDOW_MICROS);
-        let falling = (0..self.table.len() as u32)
-            .filter(|slot| self.is_live(*slot) && self.deadline(*slot) <= horizon)
-            .count();
-        falling >= AT_LEAST && falling * 2 > self.live
+        // Each look ends as soon as it is decided: a large registry is rarely read to its end.
+        let (mut falling, mut standing) = (0, 0);
+        for slot in (0..self.table.len() as u32).filter(|slot| self.is_live(*slot)) {
+            if self.deadline(slot) <= horizon {
+                falling += 1;
+            } else {
+                standing += 1;
+            }
+            if standing * 2 >= self.live {
+                return false;
+            }
+            if falling >= AT_LEAST && falling * 2 > self.live {
+                return true;
+            }
+        }
+        false
     }
 }

@@ -30,6 +30,8 @@
 //! ```
 
 mod brake;
+mod deferral;
+mod slot;
 mod stall;
 mod stream;
 mod table;

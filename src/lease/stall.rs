@@ -8,7 +8,7 @@
 
 use crate::types::Moment;
 
-use super::{Leases, table::State};
+use super::{Leases, deferral::Deferral, slot::State};
 
 /// The longest that a tick may be late without being a stall.
 const TOLERANCE_MICROS: u64 = 500_000;
@@ -99,25 +99,20 @@ impl Leases {
                 continue;
             }
             let lease = &mut self.table[slot as usize];
-            let spent = if lease.deferred_at > renewed { lease.shifted } else { 0 };
-            let budget = lease.ttl.micros().saturating_sub(spent);
+            let deferral = self.deferrals.of(slot, renewed);
+            let budget = lease.ttl.micros().saturating_sub(deferral.shifted);
             if budget == 0 && held_since.is_none() {
                 continue;
             }
             let moved = deadline.plus_micros(gap.min(budget)).max(floor);
-            let shifted = spent.saturating_add(moved.micros_since(deadline));
-            match &mut lease.state {
-                State::Live => {
-                    // A renewal since had let go of the brake.
-                    lease.braked &= lease.deferred_at > renewed;
-                    lease.deferred_at = now;
-                    lease.deferred_to = moved;
-                    lease.shifted = shifted;
-                }
-                State::Suspect { until } => {
-                    *until = moved;
-                    lease.deferred_at = now;
-                    lease.shifted = shifted;
+            let shifted = deferral.shifted.saturating_add(moved.micros_since(deadline));
+            // A renewal since had let go of the brake.
+            let deferral = Deferral { to: moved, at: now, shifted, ..deferral };
+            match lease.state() {
+                State::Live => self.deferrals.set(slot, deferral),
+                State::Suspect { .. } => {
+                    lease.set_state(State::Suspect { until: moved });
+                    self.deferrals.set(slot, deferral);
                 }
                 State::Free | State::Lapsed { .. } | State::Dead { .. } => {}
             }

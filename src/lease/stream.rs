@@ -7,7 +7,7 @@ use crate::types::{LeaseId, Moment, Ttl};
 
 use super::{
     Cause, Handle, Lapse, Leases,
-    table::{Attached, State},
+    slot::{Attached, State},
 };
 
 /// An open stream.
@@ -49,6 +49,8 @@ pub(super) struct Stream {
     proxied: bool,
     pub(super) beat: Moment,
     members: Vec<u32>,
+    /// Which of the members is likely to be named next: clients name theirs in turn.
+    next: u32,
     /// How many members have which TTL, for the smallest.
     ttls: BTreeMap<Ttl, u32>,
     lost: BTreeMap<LeaseId, Loss>,
@@ -77,26 +79,44 @@ impl Leases {
         if !self.is_live(slot) || !self.streams[stream.0 as usize].open {
             return;
         }
-        self.renew_live(slot, at);
-        let lease = &self.table[slot as usize];
-        let (id, ttl) = (lease.id, lease.ttl);
+        let lease = &mut self.table[slot as usize];
+        lease.renewed = lease.renewed.max(at);
+        let (id, ttl, attached) = (lease.id, lease.ttl, lease.attached());
         let hub = &mut self.streams[stream.0 as usize];
-        hub.lost.remove(&id);
-        hub.unsettled.retain(|(lost, _)| *lost != id);
-        if lease.attached.is_some_and(|attached| attached.stream == stream.0) {
+        if let Some(Attached { position, .. }) = attached.filter(|attached| attached.stream == stream.0) {
+            hub.next = position + 1;
             return;
         }
+        hub.lost.remove(&id);
+        hub.unsettled.retain(|(lost, _)| *lost != id);
         self.leave_stream(slot, Some(Loss::Moved));
         let hub = &mut self.streams[stream.0 as usize];
         let position = hub.members.len() as u32;
         hub.members.push(slot);
+        hub.next = position + 1;
         *hub.ttls.entry(ttl).or_default() += 1;
-        self.table[slot as usize].attached = Some(Attached { stream: stream.0, position });
+        self.table[slot as usize].attach(Attached { stream: stream.0, position });
+    }
+
+    /// The same for the member that is named after the last one named, if it has this id: no
+    /// index is asked. Says whether it was so.
+    pub fn attach_next(&mut self, id: LeaseId, stream: StreamId, at: Moment) -> bool {
+        let hub = &mut self.streams[stream.0 as usize];
+        let position = if (hub.next as usize) < hub.members.len() { hub.next } else { 0 };
+        let Some(slot) = hub.members.get(position as usize) else { return false };
+        // Members live, and ids are given once.
+        let lease = &mut self.table[*slot as usize];
+        if lease.id != id {
+            return false;
+        }
+        lease.renewed = lease.renewed.max(at);
+        hub.next = position + 1;
+        true
     }
 
     /// Releases a lease from this stream, if it is on it, back to a full TTL.
     pub fn detach(&mut self, handle: Handle, stream: StreamId, at: Moment) {
-        let on_it = self.table[handle.0 as usize].attached.is_some_and(|a| a.stream == stream.0);
+        let on_it = self.table[handle.0 as usize].attached().is_some_and(|a| a.stream == stream.0);
         if on_it {
             self.leave_stream(handle.0, None);
             self.renew_live(handle.0, at);
@@ -139,31 +159,31 @@ impl Leases {
     /// after the end lives on, and so does everything within 10 s of a stall of ours.
     pub fn end_stream(&mut self, stream: StreamId, end: StreamEnd, at: Moment, now: Moment) -> Vec<Lapse> {
         let end = if self.stalls.guards(at) || self.frozen { StreamEnd::Server } else { end };
-        let proxied = self.streams[stream.0 as usize].proxied;
-        let mut lapses = Vec::new();
-        while let Some(slot) = self.streams[stream.0 as usize].members.last().copied() {
-            let renewed_since = self.table[slot as usize].renewed > at;
-            self.leave_stream(slot, None);
+        let hub = std::mem::take(&mut self.streams[stream.0 as usize]);
+        self.free_streams.push(stream.0);
+        let mut lapses = Vec::with_capacity(if end == StreamEnd::Client { hub.members.len() } else { 0 });
+        for slot in hub.members.into_iter().rev() {
+            let lease = &mut self.table[slot as usize];
+            let renewed_since = lease.renewed > at;
+            lease.detach();
+            lease.renewed = lease.renewed.max(hub.beat);
             if end == StreamEnd::Client && !renewed_since {
-                lapses.push(self.drop_lease(slot, proxied, at, now));
+                lapses.push(self.drop_lease(slot, hub.proxied, at, now));
             }
         }
-        self.streams[stream.0 as usize] = Stream::default();
-        self.free_streams.push(stream.0);
         lapses
     }
 
     fn drop_lease(&mut self, slot: u32, proxied: bool, at: Moment, now: Moment) -> Lapse {
         let lease = &mut self.table[slot as usize];
         let default = if proxied { lease.ttl.micros() } else { self.grace };
-        let grace = lease.grace.unwrap_or(default);
+        let grace = lease.grace().unwrap_or(default);
         if grace == 0 {
             return self.lapse(slot, now, Cause::StreamDropped);
         }
         let until = at.plus_micros(grace);
-        lease.state = State::Suspect { until };
-        lease.shifted = 0;
-        lease.deferred_at = now;
+        lease.set_state(State::Suspect { until });
+        self.deferrals.clear(slot);
         self.live -= 1;
         self.arm(slot, until);
         Lapse { handle: Handle(slot), cause: Cause::Suspect, times: self.times(slot) }
@@ -173,7 +193,7 @@ impl Leases {
     pub(super) fn leave_stream(&mut self, slot: u32, loss: Option<Loss>) {
         let renewed = self.renewed(slot);
         let lease = &mut self.table[slot as usize];
-        let Some(Attached { stream, position }) = lease.attached.take() else { return };
+        let Some(Attached { stream, position }) = lease.detach() else { return };
         lease.renewed = renewed;
         let (id, ttl) = (lease.id, lease.ttl);
         let hub = &mut self.streams[stream as usize];
@@ -189,12 +209,14 @@ impl Leases {
             // No change of the lease: it lives elsewhere.
             Some(Loss::Moved) => drop(hub.lost.insert(id, Loss::Moved)),
             Some(loss) => {
+                if hub.unsettled.is_empty() {
+                    self.unsettled.push(stream);
+                }
                 hub.unsettled.push((id, loss));
-                self.unsettled.push(stream);
             }
         }
         if let Some(moved) = hub.members.get(position as usize).copied() {
-            self.table[moved as usize].attached = Some(Attached { stream, position });
+            self.table[moved as usize].attach(Attached { stream, position });
         }
     }
 }

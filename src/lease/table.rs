@@ -4,6 +4,8 @@ use crate::types::{LeaseId, LeaseTimes, Moment, Ttl};
 
 use super::{
     brake::Brake,
+    deferral::Deferrals,
+    slot::{Attached, Lease, State},
     stall::Stalls,
     stream::{Loss, Stream},
     wheel::Wheel,
@@ -21,6 +23,7 @@ pub struct Leases {
     wheel: Wheel,
     pub(super) stalls: Stalls,
     pub(super) brake: Brake,
+    pub(super) deferrals: Deferrals,
     /// How many are in the state `Live`.
     pub(super) live: usize,
     pub(super) frozen: bool,
@@ -115,40 +118,6 @@ pub enum Cause {
     Forgotten,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Lease {
-    pub(super) id: LeaseId,
-    pub(super) ttl: Ttl,
-    pub(super) grace: Option<u64>,
-    pub(super) state: State,
-    /// The last renewal of its own; see [`Leases::renewed`] for its stream's beats.
-    pub(super) renewed: Moment,
-    pub(super) attached: Option<Attached>,
-    /// A deadline put off by a stall or the brake, and when that was; any later renewal
-    /// makes it void.
-    pub(super) deferred_to: Moment,
-    pub(super) deferred_at: Moment,
-    /// How much stalls have put it off so far, in microseconds.
-    pub(super) shifted: u64,
-    pub(super) braked: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum State {
-    Free,
-    Live,
-    Suspect { until: Moment },
-    Lapsed { until: Moment },
-    Dead { until: Moment },
-}
-
-/// Where a lease stands in the members of its stream.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Attached {
-    pub(super) stream: u32,
-    pub(super) position: u32,
-}
-
 impl Leases {
     /// An empty table.
     pub fn new(rules: Rules) -> Self {
@@ -161,6 +130,7 @@ impl Leases {
             wheel: Wheel::new(),
             stalls: Stalls::default(),
             brake: Brake::new(rules.brake),
+            deferrals: Deferrals::default(),
             live: 0,
             frozen: false,
             window: rules.window_micros,
@@ -184,19 +154,7 @@ impl Leases {
             Past::Lapsed(until) => State::Lapsed { until },
             Past::Dead(until) => State::Dead { until },
         };
-        let lease = Lease {
-            id,
-            ttl: terms.ttl,
-            grace: terms.grace_micros,
-            state,
-            renewed: at,
-            attached: None,
-            deferred_to: Moment(0),
-            // A suspect one's shifts count from here.
-            deferred_at: if past == Past::Suspect { at } else { Moment(0) },
-            shifted: 0,
-            braked: false,
-        };
+        let lease = Lease::new(id, terms, state, at);
         let slot = if let Some(slot) = self.free.pop() {
             self.table[slot as usize] = lease;
             slot
@@ -204,6 +162,7 @@ impl Leases {
             self.table.push(lease);
             self.table.len() as u32 - 1
         };
+        self.deferrals.clear(slot);
         if past == Past::Live {
             self.live += 1;
         }
@@ -222,10 +181,10 @@ impl Leases {
         self.come_alive(slot, at);
         let lease = &mut self.table[slot as usize];
         lease.ttl = terms.ttl;
-        lease.grace = terms.grace_micros;
+        lease.set_grace(terms.grace_micros);
         // A renewal received after `at` may have been first in the table: it counts too.
         lease.renewed = lease.renewed.max(at);
-        lease.deferred_at = Moment(0);
+        self.deferrals.clear(slot);
         self.arm_earlier(slot);
     }
 
@@ -254,7 +213,7 @@ impl Leases {
             self.live -= 1;
         }
         let until = now.plus_micros(self.window);
-        self.table[handle.0 as usize].state = State::Dead { until };
+        self.table[handle.0 as usize].set_state(State::Dead { until });
         self.arm(handle.0, until);
     }
 
@@ -265,7 +224,7 @@ impl Leases {
             self.live -= 1;
         }
         self.wheel.disarm(handle.0);
-        self.table[handle.0 as usize].state = State::Free;
+        self.table[handle.0 as usize].set_state(State::Free);
         self.free.push(handle.0);
     }
 
@@ -281,7 +240,7 @@ impl Leases {
                 self.arm(slot, due_at);
                 continue;
             }
-            match self.table[slot as usize].state {
+            match self.table[slot as usize].state() {
                 State::Live | State::Suspect { .. } if self.frozen => {
                     self.arm(slot, now.plus_micros(1_000_000));
                 }
@@ -297,10 +256,12 @@ impl Leases {
             }
         }
         for slot in self.brake(by_ttl, now) {
-            let lease = &self.table[slot as usize];
-            let braked = lease.braked && lease.deferred_at > self.renewed(slot);
+            let braked = self.deferrals.of(slot, self.renewed(slot)).braked;
             let lapse = self.lapse(slot, now, Cause::TtlLapsed { braked });
             lapses.push(lapse);
+        }
+        if !self.frozen {
+            self.deferrals.shrink(now);
         }
         lapses
     }
@@ -317,7 +278,7 @@ impl Leases {
 
     /// How a lease stands.
     pub fn standing(&self, handle: Handle) -> Standing {
-        match self.table[handle.0 as usize].state {
+        match self.table[handle.0 as usize].state() {
             State::Live => Standing::Live,
             State::Suspect { .. } => Standing::Suspect,
             State::Lapsed { .. } => Standing::Lapsed,
@@ -327,7 +288,7 @@ impl Leases {
 
     /// When a lease lapsed or was ended, if it was.
     pub fn ended(&self, handle: Handle) -> Option<Moment> {
-        match self.table[handle.0 as usize].state {
+        match self.table[handle.0 as usize].state() {
             State::Lapsed { until } | State::Dead { until } => {
                 Some(Moment(until.0.saturating_sub(self.window)))
             }
@@ -348,7 +309,7 @@ impl Leases {
     /// What was granted to it.
     pub fn terms(&self, handle: Handle) -> Terms {
         let lease = &self.table[handle.0 as usize];
-        Terms { ttl: lease.ttl, grace_micros: lease.grace }
+        Terms { ttl: lease.ttl, grace_micros: lease.grace() }
     }
 
     /// Its last renewal, and when it lapses, or lapsed.
@@ -369,13 +330,13 @@ impl Leases {
             self.live -= 1;
         }
         let until = now.plus_micros(self.window);
-        self.table[slot as usize].state = State::Lapsed { until };
+        self.table[slot as usize].set_state(State::Lapsed { until });
         self.arm(slot, until);
         Lapse { handle: Handle(slot), cause, times }
     }
 
     pub(super) fn is_live(&self, slot: u32) -> bool {
-        self.table[slot as usize].state == State::Live
+        self.table[slot as usize].is_live()
     }
 
     pub(super) fn renew_live(&mut self, slot: u32, at: Moment) {
@@ -386,7 +347,7 @@ impl Leases {
     /// The last renewal, its stream's beats included.
     pub(super) fn renewed(&self, slot: u32) -> Moment {
         let lease = &self.table[slot as usize];
-        match lease.attached {
+        match lease.attached() {
             Some(Attached { stream, .. }) => lease.renewed.max(self.streams[stream as usize].beat),
             None => lease.renewed,
         }
@@ -395,11 +356,11 @@ impl Leases {
     /// When the state it is in ends.
     pub(super) fn deadline(&self, slot: u32) -> Moment {
         let lease = &self.table[slot as usize];
-        match lease.state {
+        match lease.state() {
             State::Live => {
                 let renewed = self.renewed(slot);
                 let by_ttl = renewed.plus_micros(lease.ttl.micros());
-                if lease.deferred_at > renewed { by_ttl.max(lease.deferred_to) } else { by_ttl }
+                by_ttl.max(self.deferrals.of(slot, renewed).to)
             }
             State::Suspect { until } | State::Lapsed { until } | State::Dead { until } => until,
             State::Free => Moment(u64::MAX),
@@ -425,10 +386,9 @@ impl Leases {
     fn come_alive(&mut self, slot: u32, at: Moment) {
         if !self.is_live(slot) {
             let lease = &mut self.table[slot as usize];
-            lease.state = State::Live;
+            lease.set_state(State::Live);
             lease.renewed = at;
-            lease.deferred_at = Moment(0);
-            lease.braked = false;
+            self.deferrals.clear(slot);
             self.live += 1;
             self.arm_earlier(slot);
         }

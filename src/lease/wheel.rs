@@ -24,18 +24,24 @@ pub(super) struct Wheel {
     due: Vec<u32>,
 }
 
+/// 16 bytes: there are as many as leases.
 #[derive(Clone, Copy, Debug)]
 struct Node {
     next: u32,
+    /// The entry before it; of a list's first one, [`FIRST`] and the list; or [`OUT`].
     prev: u32,
     at: u64,
-    place: Place,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Place {
-    Out,
-    In { level: u8, slot: u8 },
+/// From here on a `prev` names no entry: the first of a list stands here plus the list's number.
+const FIRST: u32 = u32::MAX - (LEVELS * SLOTS) as u32 - 1;
+/// Stands in no list.
+const OUT: u32 = u32::MAX;
+
+impl Node {
+    fn is_out(self) -> bool {
+        self.prev == OUT
+    }
 }
 
 impl Wheel {
@@ -54,14 +60,19 @@ impl Wheel {
     pub(super) fn arm(&mut self, entry: u32, at: u64) {
         let index = entry as usize;
         if index >= self.nodes.len() {
-            self.nodes.resize(index + 1, Node { next: NONE, prev: NONE, at: 0, place: Place::Out });
+            self.nodes.resize(index + 1, Node { next: NONE, prev: OUT, at: 0 });
         }
         self.disarm(entry);
+        self.enter(entry, at);
+    }
+
+    /// Puts an entry that stands in no list into the one of `at`.
+    fn enter(&mut self, entry: u32, at: u64) {
         let at = at.max(self.elapsed);
         let (level, slot) = self.place_of(at);
         let head = self.heads[level][slot];
-        self.nodes[index] =
-            Node { next: head, prev: NONE, at, place: Place::In { level: level as u8, slot: slot as u8 } };
+        let list = FIRST + (level * SLOTS + slot) as u32;
+        self.nodes[entry as usize] = Node { next: head, prev: list, at };
         if head != NONE {
             self.nodes[head as usize].prev = entry;
         }
@@ -72,25 +83,26 @@ impl Wheel {
     /// When `entry` will be looked at.
     pub(super) fn armed_at(&self, entry: u32) -> Option<u64> {
         let node = self.nodes.get(entry as usize)?;
-        (node.place != Place::Out).then_some(node.at)
+        (!node.is_out()).then_some(node.at)
     }
 
     pub(super) fn disarm(&mut self, entry: u32) {
-        let Some(node) = self.nodes.get(entry as usize).copied() else { return };
-        let Place::In { level, slot } = node.place else { return };
-        let (level, slot) = (usize::from(level), usize::from(slot));
-        if node.prev == NONE {
-            self.heads[level][slot] = node.next;
-            if node.next == NONE {
+        let Some(node) = self.nodes.get_mut(entry as usize).filter(|node| !node.is_out()) else { return };
+        let Node { next, prev, .. } = *node;
+        node.prev = OUT;
+        if prev < FIRST {
+            self.nodes[prev as usize].next = next;
+        } else {
+            let list = (prev - FIRST) as usize;
+            let (level, slot) = (list / SLOTS, list % SLOTS);
+            self.heads[level][slot] = next;
+            if next == NONE {
                 self.occupied[level] &= !(1 << slot);
             }
-        } else {
-            self.nodes[node.prev as usize].next = node.next;
         }
-        if node.next != NONE {
-            self.nodes[node.next as usize].prev = node.prev;
+        if next != NONE {
+            self.nodes[next as usize].prev = prev;
         }
-        self.nodes[entry as usize].place = Place::Out;
     }
 
     /// The earliest time at which something may be due; entries of the upper levels
@@ -112,11 +124,11 @@ impl Wheel {
             while entry != NONE {
                 let node = &mut self.nodes[entry as usize];
                 let (next, at) = (node.next, node.at);
-                node.place = Place::Out;
+                node.prev = OUT;
                 if at <= self.elapsed {
                     self.due.push(entry);
                 } else {
-                    self.arm(entry, at);
+                    self.enter(entry, at);
                 }
                 entry = next;
             }

@@ -2,11 +2,15 @@
 //! written to it without a tree of values between. On the wire they are what the proto
 //! says; clients use the generated types.
 
+mod keepalive;
+
 use bytes::{Buf, BufMut, Bytes};
 use prost::{
     DecodeError, Message,
     encoding::{DecodeContext, WireType, skip_field},
 };
+
+pub use keepalive::{KeepAliveRequest, Unusual};
 
 /// Messages that are held as they are encoded.
 macro_rules! encoded {

@@ -15,6 +15,7 @@ mod keep;
 mod outage;
 mod register;
 mod scribe;
+mod stream;
 mod writer;
 
 #[cfg(test)]
@@ -43,8 +44,8 @@ use crate::{
 };
 
 use super::{
-    Departed, Engine, Export, Health, Proof, Refusal, Registered, Registration, Renewed, TokenHash, View,
-    clock::Clock,
+    Ask, Departed, Engine, Export, Health, Proof, Refusal, Registered, Registration, Renewed, TokenHash,
+    Told, View, clock::Clock,
 };
 use book::{Book, BookRules, Now, Renewal};
 use register::Entry;
@@ -269,6 +270,10 @@ impl Engine for Embedded {
         self.shared.book.lock().leases.open_stream(proxied)
     }
 
+    fn keep(&self, stream: StreamId, asks: &[Ask], told: &mut Vec<Told>) {
+        self.decide(|book, now| book.keep(stream, asks, now, told));
+    }
+
     async fn attach(
         &self,
         stream: StreamId,
@@ -299,14 +304,7 @@ impl Engine for Embedded {
             if ids.is_empty() {
                 book.leases.detach_all(stream, now);
             }
-            let mut unknown = Vec::new();
-            for id in ids {
-                match book.handle(*id) {
-                    Some(handle) => book.leases.detach(handle, stream, now),
-                    None => unknown.push(*id),
-                }
-            }
-            unknown
+            book.detach(stream, ids, now).collect()
         })
     }
 
