@@ -12,7 +12,8 @@ WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir -p src benches tests/engine \
     && echo 'fn main() {}' | tee build.rs > src/main.rs \
-    && touch src/lib.rs benches/gateway.rs benches/json_register.rs tests/engine/main.rs \
+    && touch src/lib.rs tests/engine/main.rs \
+        benches/catalog.rs benches/gateway.rs benches/json_register.rs benches/leases.rs \
     && cargo build --release --locked \
     && cargo clean --release --package leasehold
 

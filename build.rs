@@ -1,6 +1,6 @@
 //! Compiles `proto/` with protox, so that no protoc is needed: leasehold's own contract into
 //! the Rust types of [`leasehold::proto`] and the descriptor set that reflection and the JSON
-//! paths read; and the echo service for the example that serves it, which is no part of the
+//! paths read; what the benchmark says to etcd; and the echo service for the example that serves it, which is no part of the
 //! library.
 
 use std::{
@@ -63,6 +63,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         .extern_path(".google.rpc", "::tonic_types::pb")
         .extern_path(".leasehold.v1", "crate::proto")
         .compile_fds(set)?;
+    tonic_prost_build::configure()
+        .build_server(false)
+        .compile_fds(compile(&["etcd/rpc.proto"], &out.join("etcd_descriptor.bin"))?)?;
 
     let files = ["registry/v1/echo.proto", "registry/v1/kinds.proto", "google/rpc/error_details.proto"];
     tonic_prost_build::configure()

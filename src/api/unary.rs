@@ -218,13 +218,11 @@ impl Registry {
         let prefix = &self.http.prefix;
         let token = if self.require_lease_token { token } else { "" };
         let query = if token.is_empty() { "" } else { "?lease_token=" };
-        match &self.http.public_url {
-            Some(base) => format!("{base}{prefix}/services/{id}/$ping{query}{token}"),
-            None => {
-                let (scheme, authority) = (caller.scheme, &caller.authority);
-                format!("{scheme}://{authority}{prefix}/services/{id}/$ping{query}{token}")
-            }
+        if let Some(base) = &self.http.public_url {
+            return format!("{base}{prefix}/services/{id}/$ping{query}{token}");
         }
+        let (scheme, authority) = (caller.scheme, &caller.authority);
+        format!("{scheme}://{authority}{prefix}/services/{id}/$ping{query}{token}")
     }
 }
 

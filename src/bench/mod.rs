@@ -14,6 +14,8 @@ pub mod load;
 pub mod machine;
 pub mod null;
 pub mod peers;
+pub mod plot;
+pub mod plots;
 pub mod process;
 mod proto;
 pub mod report;
@@ -101,7 +103,7 @@ impl Bench {
     pub fn of(size: Size) -> Self {
         let millis = |full, quick, tiny| Duration::from_millis(size.pick(full, quick, tiny));
         Self {
-            rounds: size.pick(5, 3, 1),
+            rounds: size.pick(5, 2, 1),
             length: millis(2_000, 300, 50),
             warm_up: millis(500, 100, 10),
             size,

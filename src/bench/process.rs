@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::mpsc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
@@ -30,6 +30,22 @@ pub struct Usage {
     pub peak_rss: Option<u64>,
 }
 
+impl Usage {
+    /// The CPU time used since an earlier look.
+    pub fn cpu_since(self, earlier: Self) -> Option<Duration> {
+        Some(self.cpu?.saturating_sub(earlier.cpu?))
+    }
+
+    /// Of both; what is not known of one is not known.
+    fn and(self, other: Self) -> Self {
+        Self {
+            cpu: self.cpu.zip(other.cpu).map(|(own, other)| own + other),
+            rss: self.rss.zip(other.rss).map(|(own, other)| own + other),
+            peak_rss: self.peak_rss.zip(other.peak_rss).map(|(own, other)| own + other),
+        }
+    }
+}
+
 /// A running server. Dropping it kills it, and removes its directory.
 #[derive(Debug)]
 pub struct Server {
@@ -37,6 +53,8 @@ pub struct Server {
     address: SocketAddr,
     /// Held until the process is gone.
     dir: Option<TempDir>,
+    /// Another process that is a part of it.
+    part: Option<Box<Server>>,
 }
 
 impl Server {
@@ -81,7 +99,7 @@ impl Server {
         let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
         let child = spawned.with_context(|| format!("cannot start {shown}"))?;
         // Killed from here on, whatever happens.
-        let mut server = Self { child, address: SocketAddr::from(([0, 0, 0, 0], 0)), dir: None };
+        let mut server = Self { child, address: SocketAddr::from(([0, 0, 0, 0], 0)), dir: None, part: None };
         let stdout = server.child.stdout.take().context("a child without a standard output")?;
         server.address = announced(stdout).with_context(|| format!("{shown} does not serve"))?;
         Ok(server)
@@ -92,7 +110,14 @@ impl Server {
         let shown = shown(&command);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().with_context(|| format!("cannot start {shown}"))?;
-        Ok(Self { child, address, dir })
+        Ok(Self { child, address, dir, part: None })
+    }
+
+    /// With another process that serves it: its usage counts, and it ends with this one.
+    #[must_use]
+    pub fn with(mut self, part: Server) -> Self {
+        self.part = Some(Box::new(part));
+        self
     }
 
     /// Where it listens.
@@ -107,12 +132,26 @@ impl Server {
 
     /// What it has used so far.
     pub fn usage(&self) -> Usage {
-        usage(self.child.id())
+        let own = usage(self.child.id());
+        self.part.as_ref().map_or(own, |part| own.and(part.usage()))
     }
 
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Has it stop in order, and waits for that.
+    pub fn stop(mut self, patience: Duration) -> Result<()> {
+        terminate(&self.child)?;
+        let deadline = Instant::now() + patience;
+        while self.is_running() {
+            if Instant::now() > deadline {
+                bail!("the server does not stop within {} s", patience.as_secs());
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
     }
 
     /// Kills it, as a crash would.
@@ -131,6 +170,18 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+#[cfg(target_os = "linux")]
+fn terminate(child: &Child) -> Result<()> {
+    use rustix::process::{Pid, Signal, kill_process};
+
+    kill_process(Pid::from_child(child), Signal::TERM).context("cannot stop the server")
+}
+
+#[cfg(not(target_os = "linux"))]
+fn terminate(_child: &Child) -> Result<()> {
+    bail!("servers are stopped in order on Linux only")
 }
 
 /// The running binary.

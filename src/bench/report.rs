@@ -118,3 +118,6 @@ impl Report {
         failed.collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,10 @@
 //! `leasehold bench`: what this machine is good for, and how near to its limits leasehold comes.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
 
@@ -31,7 +35,7 @@ pub struct Bench {
     #[arg(long)]
     quick: bool,
 
-    /// How often each subject is measured [default: 5, or 3 with --quick]
+    /// How often each subject is measured [default: 5, or 2 with --quick]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: Option<u16>,
 
@@ -67,6 +71,10 @@ pub struct Bench {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
+    /// Write charts of the rows that measure with several amounts to this directory, as SVG
+    #[arg(long, value_name = "DIR")]
+    plots: Option<PathBuf>,
+
     /// Whether it works at all
     #[arg(long, hide = true, conflicts_with = "quick")]
     tiny: bool,
@@ -89,6 +97,9 @@ impl Bench {
             return output::line(&output::render(table));
         }
         let report = bench::run(&self.settings(), &rows, &mut output::note)?;
+        if let Some(dir) = &self.plots {
+            plot(&report, dir)?;
+        }
         self.print(&report)?;
         let failures = report.failures();
         if failures.is_empty() { Ok(()) } else { Err(Failure::other(failures.join("\n"))) }
@@ -137,6 +148,17 @@ impl Bench {
     }
 }
 
+/// Writes the report's charts.
+fn plot(report: &Report, dir: &Path) -> Result<(), Failure> {
+    let failed = |path: &Path, error| Failure::other(format!("cannot write {}: {error}", path.display()));
+    fs::create_dir_all(dir).map_err(|error| failed(dir, error))?;
+    for (name, svg) in bench::plots::svgs(report) {
+        let path = dir.join(name);
+        fs::write(&path, svg).map_err(|error| failed(&path, error))?;
+    }
+    Ok(())
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().filter(|seconds| (0.01..=3600.0).contains(seconds));
     seconds.map(Duration::from_secs_f64).ok_or_else(|| "seconds, 0.01 to 3600".to_owned())
@@ -169,7 +191,9 @@ pub struct Null {
 impl Null {
     /// Serves until it is killed.
     pub fn run(self) -> Result<(), Failure> {
-        Ok(bench::null::serve(&self.kind)?)
+        // Nobody has to read it.
+        let say = |address| drop(output::line(&format!("listening on http://{address}")));
+        Ok(bench::null::serve(&self.kind, say)?)
     }
 }
 

@@ -257,7 +257,7 @@ fn no_change_is_lost_between_looking_and_sleeping() {
                         Poll::Ready(Reading::Gone) => panic!("nothing has left the history"),
                         // The last commit concerns everybody, so everybody is woken for it.
                         Poll::Pending => {
-                            let patience = Instant::now() + Duration::from_secs(60);
+                            let patience = Instant::now() + Duration::from_mins(1);
                             while bell.rung() == rung && reader.cursor().0.0 < COMMITS {
                                 assert!(Instant::now() < patience, "it was not woken");
                                 thread::park_timeout(Duration::from_secs(1));

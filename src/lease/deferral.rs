@@ -50,6 +50,11 @@ impl Deferrals {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     /// Gives the room back once none can hold any more: who had one has lapsed at `now`, or
     /// was renewed since.
     pub(super) fn shrink(&mut self, now: Moment) {

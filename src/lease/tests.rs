@@ -112,6 +112,51 @@ fn one_beat_renews_a_whole_stream() {
 }
 
 #[test]
+fn the_member_that_is_named_next_needs_no_index() {
+    let mut world = World::new(false);
+    let stream = world.leases.open_stream(false);
+    assert!(!world.leases.attach_next(LeaseId(1), stream, world.now), "nothing is attached");
+    let members: Vec<Handle> = (0..3).map(|_| world.lease(2, 0)).collect();
+    for member in &members {
+        world.leases.attach(*member, stream, world.now);
+    }
+    world.now = Moment(SECOND);
+    for id in [1, 2, 3, 1] {
+        assert!(world.leases.attach_next(LeaseId(id), stream, world.now), "in turn, and round again");
+    }
+    assert!(!world.leases.attach_next(LeaseId(3), stream, world.now), "out of turn");
+    world.leases.attach(members[2], stream, world.now);
+    assert!(world.leases.attach_next(LeaseId(1), stream, world.now), "the turn goes on from there");
+    assert_eq!(world.leases.view(members[1]).renewed, world.now);
+
+    // What was ended and forgotten is never found, nor is what has its place now.
+    world.leases.end(members[1], world.now);
+    world.leases.forget(members[1]);
+    let other = world.lease(2, 0);
+    assert_eq!(other, members[1], "the same place");
+    for id in [2, 4, 2, 4] {
+        assert!(!world.leases.attach_next(LeaseId(id), stream, world.now));
+    }
+    // Nor is what hangs on another stream.
+    let elsewhere = world.leases.open_stream(false);
+    world.leases.attach(members[0], elsewhere, world.now);
+    assert!(!world.leases.attach_next(LeaseId(1), stream, world.now));
+    assert!(world.leases.attach_next(LeaseId(1), elsewhere, world.now));
+}
+
+#[test]
+fn what_a_stall_put_off_takes_no_room_for_ever() {
+    let mut world = World::new(false);
+    let leases: Vec<Handle> = (0..10).map(|_| world.lease(3, 0)).collect();
+    assert!(world.stall_until(2 * SECOND).is_some());
+    world.leases.renew(leases[0], world.now);
+    assert!(!world.leases.deferrals.is_empty());
+    assert_eq!(world.until(5 * SECOND - MS).len(), 0, "shifted");
+    assert_eq!(world.until(8 * SECOND).len(), 10);
+    assert!(world.leases.deferrals.is_empty());
+}
+
+#[test]
 fn a_moved_lease_is_deaf_to_its_old_stream() {
     let mut world = World::new(false);
     let (old, new) = (world.leases.open_stream(false), world.leases.open_stream(false));

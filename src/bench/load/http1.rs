@@ -1,17 +1,24 @@
 //! Requests over HTTP/1.1, one at a time on each connection.
 
-use std::{net::SocketAddr, rc::Rc, time::Instant};
+use std::{
+    io::ErrorKind,
+    net::SocketAddr,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, bail};
-use bytes::{Buf as _, BytesMut};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    time::sleep_until,
+    time::{sleep, sleep_until},
 };
 
 use super::{Meter, Pace, measure};
 use crate::bench::{Bench, Result, Sample, process::Server};
+
+/// How long to wait for a port.
+const PORTS: Duration = Duration::from_millis(10);
 
 /// Sends requests that `requests` appends to a buffer, told which client of how many it is for, over
 /// as many connections as are in flight. Without `keep_alive` each request has a connection of
@@ -42,7 +49,7 @@ async fn client(
     mut pace: Pace,
     meter: Rc<Meter>,
 ) -> Result<()> {
-    let (mut out, mut answer) = (Vec::new(), BytesMut::new());
+    let mut out = Vec::new();
     let mut open = None;
     loop {
         let since = loop {
@@ -54,44 +61,65 @@ async fn client(
         };
         out.clear();
         request(&mut out);
-        let mut socket = match open.take() {
-            Some(socket) => socket,
-            None => connect(address).await?,
+        let mut exchange = match open.take() {
+            Some(exchange) => exchange,
+            None => Exchange::open(address).await?,
         };
-        socket.write_all(&out).await.context("the connection broke")?;
-        answer.clear();
-        read(&mut socket, &mut answer).await?;
+        exchange.send(&out).await?;
         meter.done(1, since, Instant::now());
         pace.give_back();
         if keep_alive {
-            open = Some(socket);
+            open = Some(exchange);
         }
     }
 }
 
-async fn connect(address: SocketAddr) -> Result<TcpStream> {
-    let socket = TcpStream::connect(address).await.with_context(|| format!("cannot connect to {address}"))?;
-    socket.set_nodelay(true).context("cannot set TCP_NODELAY")?;
-    Ok(socket)
+/// A connection on which one request at a time is answered.
+#[derive(Debug)]
+pub struct Exchange {
+    socket: TcpStream,
+    answer: Vec<u8>,
 }
 
-/// Reads one answer; anything but a success is an error that shows it.
-async fn read(socket: &mut TcpStream, answer: &mut BytesMut) -> Result<()> {
-    loop {
-        if socket.read_buf(answer).await.context("the connection broke")? == 0 {
-            bail!("the server closed the connection");
-        }
-        let Some(head) = Head::of(answer) else { continue };
-        while answer.len() < head.size + head.body {
-            if socket.read_buf(answer).await.context("the connection broke")? == 0 {
-                bail!("the server closed the connection");
+impl Exchange {
+    /// Connects. Where all ports of ours are still held by closed connections, it waits for one.
+    pub async fn open(address: SocketAddr) -> Result<Self> {
+        let socket = loop {
+            match TcpStream::connect(address).await {
+                Ok(socket) => break socket,
+                Err(error) if error.kind() == ErrorKind::AddrNotAvailable => sleep(PORTS).await,
+                Err(error) => return Err(error).with_context(|| format!("cannot connect to {address}")),
             }
+        };
+        socket.set_nodelay(true).context("cannot set TCP_NODELAY")?;
+        Ok(Self { socket, answer: Vec::with_capacity(4096) })
+    }
+
+    /// The body of the answer; anything but a success is an error that shows it.
+    pub async fn send(&mut self, request: &[u8]) -> Result<&[u8]> {
+        self.socket.write_all(request).await.context("the connection broke")?;
+        self.answer.clear();
+        let head = loop {
+            self.read().await?;
+            if let Some(head) = Head::of(&self.answer) {
+                break head;
+            }
+        };
+        while self.answer.len() < head.size + head.body {
+            self.read().await?;
         }
         if !head.is_success {
-            bail!("refused: {}", String::from_utf8_lossy(answer));
+            bail!("refused: {}", String::from_utf8_lossy(&self.answer));
         }
-        answer.advance(head.size + head.body);
-        return if answer.is_empty() { Ok(()) } else { bail!("more than one answer to one request") };
+        if self.answer.len() > head.size + head.body {
+            bail!("more than one answer to one request");
+        }
+        Ok(&self.answer[head.size..])
+    }
+
+    async fn read(&mut self) -> Result<()> {
+        let read = self.socket.read_buf(&mut self.answer).await.context("the connection broke")?;
+        if read == 0 { bail!("the server closed the connection") } else { Ok(()) }
     }
 }
 

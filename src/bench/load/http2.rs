@@ -283,7 +283,9 @@ impl Connection {
             let what = What::Message(data.split_to(length));
             heard.push(Heard { stream: id, since: stream.since, what });
         }
-        stream.partial = BytesMut::from(data);
+        if !data.is_empty() {
+            stream.partial = BytesMut::from(data);
+        }
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::bail;
 use hdrhistogram::Histogram;
+use tokio::sync::Notify;
 
 use crate::bench::{
     Result, Sample,
@@ -22,6 +23,8 @@ pub struct Meter {
     latency: RefCell<Histogram<u64>>,
     begun: Cell<(Option<Instant>, Usage)>,
     ended: Cell<(Option<Instant>, Usage)>,
+    unready: Cell<usize>,
+    ready: Notify,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,24 +34,49 @@ enum Phase {
     Over,
 }
 
-/// Three digits are kept of each latency, and any is: the range grows.
+/// Three digits are kept of each latency, up to an hour.
 const DIGITS: u8 = 3;
+const LONGEST: u64 = 3_600_000_000_000;
+
+/// An empty histogram of nanoseconds.
+pub fn histogram() -> Histogram<u64> {
+    Histogram::new_with_max(LONGEST, DIGITS)
+        .unwrap_or_else(|_| unreachable!("refused above five digits only"))
+}
 
 impl Default for Meter {
     fn default() -> Self {
-        // Fails for more than five digits.
-        let latency = Histogram::new(DIGITS).unwrap_or_else(|_| unreachable!("three digits"));
         Self {
             phase: Cell::new(Phase::WarmingUp),
             operations: Cell::new(0),
-            latency: RefCell::new(latency),
+            latency: RefCell::new(histogram()),
             begun: Cell::default(),
             ended: Cell::default(),
+            unready: Cell::new(0),
+            ready: Notify::new(),
         }
     }
 }
 
 impl Meter {
+    /// A meter that does not begin before so many clients are [`ready`](Self::ready).
+    pub fn awaiting(clients: usize) -> Self {
+        Self { unready: Cell::new(clients), ..Self::default() }
+    }
+
+    /// One client more has prepared what it needs.
+    pub fn ready(&self) {
+        self.unready.set(self.unready.get().saturating_sub(1));
+        self.ready.notify_one();
+    }
+
+    /// Waits for those who are not.
+    pub async fn all_ready(&self) {
+        while self.unready.get() > 0 {
+            self.ready.notified().await;
+        }
+    }
+
     /// From now on operations count.
     pub fn begin(&self, server: &Server) {
         self.phase.set(Phase::Measuring);
@@ -66,7 +94,8 @@ impl Meter {
         if self.phase.get() == Phase::Measuring {
             self.operations.set(self.operations.get() + operations);
             let nanos = u64::try_from(now.saturating_duration_since(since).as_nanos()).unwrap_or(u64::MAX);
-            self.latency.borrow_mut().saturating_record(nanos.max(1));
+            // Never fails: the histogram grows. (`saturating_record` would not let it.)
+            let _ = self.latency.borrow_mut().record(nanos.max(1));
         }
     }
 
@@ -92,4 +121,33 @@ impl Meter {
 /// The CPU time between two looks at a process.
 fn cpu_between(before: Usage, after: Usage) -> Option<Duration> {
     Some(after.cpu?.saturating_sub(before.cpu?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_measured_counts() {
+        let meter = Meter::default();
+        let server =
+            Server::start_at(std::process::Command::new("true"), ([127, 0, 0, 1], 1).into(), None).unwrap();
+        let start = Instant::now();
+        let after = |millis| start + Duration::from_millis(millis);
+        meter.done(1, start, after(7));
+        assert!(meter.sample().is_err());
+        meter.begin(&server);
+        meter.done(64, start, after(5));
+        meter.done(64, start, after(40));
+        meter.done(64, start, after(40));
+        meter.end(&server);
+        meter.done(1, start, after(7));
+        let sample = meter.sample().unwrap();
+        assert_eq!(sample.operations, 192);
+        let latency = sample.latency.unwrap();
+        assert_eq!(latency.len(), 3);
+        let median = latency.value_at_quantile(0.5);
+        assert!(latency.equivalent(median, 40_000_000), "{median}");
+        assert!(latency.equivalent(latency.min(), 5_000_000));
+    }
 }

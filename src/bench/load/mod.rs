@@ -12,12 +12,14 @@ use super::{Bench, Result, Sample, process::Server};
 
 pub mod http1;
 pub mod http2;
-mod meter;
+pub mod meter;
 mod pace;
+pub mod populate;
 pub mod record;
 pub mod setup;
 pub mod streams;
 pub mod unary;
+pub mod watch;
 
 pub use meter::Meter;
 pub use pace::Pace;
@@ -36,6 +38,7 @@ where
         bail!("there is nothing left to do")
     };
     let clock = async {
+        meter.all_ready().await;
         tokio::time::sleep(bench.warm_up).await;
         meter.begin(server);
         tokio::time::sleep(bench.length).await;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::record::Template;
+use super::{http1::Exchange, record::Template};
 use crate::{
     bench::Result,
     proto::{
@@ -47,6 +47,34 @@ pub async fn register(address: SocketAddr, from: u64, count: u64) -> Result<Vec<
                 None => return Err(anyhow!("a registration was not answered")),
             }
         }
+    }
+    Ok(ids)
+}
+
+/// Ids for a server that knows none anyway, as long as those of leasehold.
+pub fn invented(count: u64) -> Vec<String> {
+    (0..count).map(|number| format!("01JD6V3Z5Q8X4N7M2{number:09}")).collect()
+}
+
+/// Registers `count` records as JSON, for servers without gRPC; their ids.
+pub async fn register_json(address: SocketAddr, count: u64) -> Result<Vec<String>> {
+    let (template, mut body, mut ids) = (Template::json(), Vec::new(), Vec::new());
+    let mut exchange = Exchange::open(address).await?;
+    for number in 0..count {
+        body.clear();
+        body.extend_from_slice(
+            format!(
+                "POST /services/$register HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                 Content-Length: {}\r\n\r\n",
+                template.len()
+            )
+            .as_bytes(),
+        );
+        template.write(number, &mut body);
+        let answer: serde_json::Value =
+            serde_json::from_slice(exchange.send(&body).await?).context("an answer that is no JSON")?;
+        let id = answer["id"].as_str().context("an answer without an id")?;
+        ids.push(id.to_owned());
     }
     Ok(ids)
 }

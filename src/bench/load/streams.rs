@@ -11,6 +11,11 @@ use super::{
 };
 use crate::bench::{Bench, Result, Sample, process::Server};
 
+/// Streams of rows that have many.
+pub const STREAMS: usize = 64;
+/// Messages that are under way on each stream.
+pub const IN_FLIGHT: usize = 16;
+
 /// What one stream says. Messages are encoded, with their prefixes.
 #[derive(Clone, Debug, Default)]
 pub struct Script {
@@ -31,7 +36,7 @@ pub async fn load(
     in_flight: usize,
     mut scripts: Vec<Script>,
 ) -> Result<Sample> {
-    let meter = Rc::new(Meter::default());
+    let meter = Rc::new(Meter::awaiting(scripts.len()));
     let clients = shares(scripts.len(), bench.connections).into_iter().map(|share| {
         let own = scripts.split_off(scripts.len() - share);
         client(server.address(), path, own, in_flight, Rc::clone(&meter))
@@ -44,6 +49,7 @@ struct Speaker {
     script: Script,
     /// Of `first`.
     said: usize,
+    ready: bool,
     /// Of `beats`.
     next: usize,
     unanswered: VecDeque<Instant>,
@@ -61,7 +67,7 @@ async fn client(
     let mut speakers = Vec::with_capacity(scripts.len());
     for script in scripts {
         let stream = connection.call(path, Instant::now());
-        let mut speaker = Speaker { script, said: 0, next: 0, unanswered: VecDeque::new() };
+        let mut speaker = Speaker { script, said: 0, ready: false, next: 0, unanswered: VecDeque::new() };
         speaker.say(&mut connection, stream, in_flight);
         speakers.push(speaker);
     }
@@ -77,6 +83,9 @@ async fn client(
                     if let Some(since) = speaker.unanswered.pop_front() {
                         meter.done(operations, since, now);
                     }
+                    if speaker.said_first() {
+                        meter.ready();
+                    }
                     speaker.say(&mut connection, stream, in_flight);
                 }
                 What::End { messages, .. } => bail!("{path} ended after {messages} answers"),
@@ -86,6 +95,13 @@ async fn client(
 }
 
 impl Speaker {
+    /// Whether what is said first was answered, which is true once.
+    fn said_first(&mut self) -> bool {
+        let done = !self.ready && self.said == self.script.first.len();
+        self.ready |= done;
+        done
+    }
+
     /// Says what is to be said now.
     fn say(&mut self, connection: &mut Connection, stream: u32, in_flight: usize) {
         if let Some(first) = self.script.first.get(self.said) {

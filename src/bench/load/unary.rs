@@ -14,7 +14,7 @@ use crate::bench::{Bench, Result, Sample, process::Server};
 /// What is called, and with what.
 pub trait Calls {
     /// `/package.Service/Method`.
-    const PATH: &'static str;
+    fn path(&self) -> &'static str;
 
     /// Appends the next request's message.
     fn write(&mut self, out: &mut Vec<u8>);
@@ -41,14 +41,14 @@ pub async fn load<C: Calls>(bench: &Bench, server: &Server, calls: impl Fn(u64, 
 }
 
 async fn client<C: Calls>(address: SocketAddr, mut calls: C, mut pace: Pace, meter: Rc<Meter>) -> Result<()> {
-    let mut connection = Connection::open(address).await?;
+    let (path, mut connection) = (calls.path(), Connection::open(address).await?);
     let (mut heard, mut message) = (Vec::<Heard>::new(), Vec::new());
     loop {
         let now = Instant::now();
         while let Some(since) = pace.take(now) {
             message.clear();
             prefixed(&mut message, |out| calls.write(out));
-            let stream = connection.call(C::PATH, since);
+            let stream = connection.call(path, since);
             connection.send(stream, &message, true);
         }
         connection.exchange_until(&mut heard, pace.wakes()).await?;
@@ -60,7 +60,7 @@ async fn client<C: Calls>(address: SocketAddr, mut calls: C, mut pace: Pace, met
                     meter.done(calls.operations(), since, now);
                     pace.give_back();
                 }
-                What::End { .. } => bail!("a call of {} was refused", C::PATH),
+                What::End { .. } => bail!("a call of {path} was refused"),
             }
         }
     }

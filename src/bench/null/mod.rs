@@ -3,30 +3,32 @@
 
 use std::net::SocketAddr;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use tokio::net::TcpListener;
 
 use super::Result;
 
+mod axum;
+mod bidi;
 mod tonic;
+mod watch;
 
 /// The kinds, as `leasehold bench-null` takes them.
-pub const KINDS: [&str; 1] = ["tonic"];
+pub const KINDS: [&str; 5] = ["tonic", "axum", "axum-json", "bidi", "watch"];
 
 /// Serves on a free port of this machine until the process is killed; says where on stdout.
-pub fn serve(kind: &str) -> Result<()> {
+pub fn serve(kind: &str, announce: impl FnOnce(SocketAddr)) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")?;
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.context("cannot listen on 127.0.0.1")?;
-        say(listener.local_addr().context("cannot tell the address listened on")?);
+        announce(listener.local_addr().context("cannot tell the address listened on")?);
         match kind {
             "tonic" => tonic::serve(listener, tonic::Unary).await,
-            _ => anyhow::bail!("there is no null server {kind}; there are: {}", KINDS.join(", ")),
+            "axum" => axum::echo(listener).await,
+            "axum-json" => axum::parse(listener).await,
+            "bidi" => tonic::serve(listener, bidi::Bidi).await,
+            "watch" => watch::serve(listener).await,
+            _ => bail!("there is no null server {kind}; there are: {}", KINDS.join(", ")),
         }
     })
-}
-
-#[allow(clippy::print_stdout)]
-fn say(address: SocketAddr) {
-    println!("listening on http://{address}");
 }

@@ -4,8 +4,10 @@
 use anyhow::Context as _;
 use prost_types::Timestamp;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status, async_trait, transport};
+use tonic::{
+    Request, Response, Status, async_trait,
+    transport::{self, server::TcpIncoming},
+};
 
 use crate::{
     bench::{
@@ -20,7 +22,8 @@ use crate::{
 
 /// Serves a service of leasehold's contract, as tonic does by itself.
 pub async fn serve(listener: TcpListener, service: impl Registry) -> Result<()> {
-    let incoming = TcpListenerStream::new(listener);
+    // As tonic does where it listens itself.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let server = transport::Server::builder().add_service(RegistryServer::new(service));
     server.serve_with_incoming(incoming).await.context("cannot serve")
 }
@@ -54,7 +57,7 @@ impl Registry for Unary {
 }
 
 /// An answer of the size that leasehold's has.
-fn registered(request: RegisterRequest) -> RegisterResponse {
+pub fn registered(request: RegisterRequest) -> RegisterResponse {
     RegisterResponse {
         id: "01JD6V3Z5Q8X4N7M2K9T0B1C6F".to_owned(),
         status: "registered".to_owned(),

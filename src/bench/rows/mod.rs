@@ -2,11 +2,42 @@
 
 use super::Row;
 
+mod against;
+mod amount;
+mod bystanders;
+mod fan_out;
+mod growth;
+mod json;
+mod lateness;
+mod memory;
+mod ping;
 mod register;
+mod renew;
+mod restart;
+mod stream_drop;
 
 /// All there are.
 pub fn all() -> Vec<Box<dyn Row>> {
-    vec![Box::new(register::Register)]
+    let mut rows: Vec<Box<dyn Row>> = vec![
+        Box::new(register::Register),
+        Box::new(register::Batch),
+        Box::new(json::Register),
+        Box::new(ping::Ping { keep_alive: true }),
+        Box::new(ping::Ping { keep_alive: false }),
+        Box::new(renew::Ids { each: 1 }),
+        Box::new(renew::Ids { each: 256 }),
+        Box::new(renew::Whole),
+    ];
+    rows.extend(fan_out::rows());
+    rows.extend::<[Box<dyn Row>; 6]>([
+        Box::new(bystanders::Bystanders),
+        Box::new(stream_drop::StreamDrop),
+        Box::new(lateness::Lateness),
+        Box::new(memory::Memory),
+        Box::new(restart::Restart),
+        Box::new(growth::Growth),
+    ]);
+    rows
 }
 
 /// No row is called so.

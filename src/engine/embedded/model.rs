@@ -16,7 +16,7 @@ use super::{
 use crate::{
     catalog::{Catalog, Commit, Cursor, Eviction, Kind, Reason, Since},
     config::DuplicateId,
-    engine::{Proof, Refusal},
+    engine::{Ask, Proof, Refusal},
     lease::{Leases, Rules, StreamEnd, StreamId},
     store,
     types::{
@@ -520,11 +520,18 @@ impl Rig {
             Step::Attach { stream, nth } => {
                 let Some(id) = self.pick(nth) else { return };
                 let on = self.streams[stream];
-                let done = self.write(|book, at, draft| book.attach_restoring(on, id, None, at, draft));
-                assert_eq!(done.is_ok(), self.model.renew(id, self.now));
-                if done.is_ok()
-                    && let Some(thing) = self.model.find(id)
-                {
+                let ask = Ask::Attach { ids: [id].into(), tokens: None };
+                let (at, mut told) = (self.moment(), Vec::new());
+                self.book.keep(on, &[ask], at, &mut told);
+                // What keep leaves is brought back.
+                let done = match told.pop() {
+                    Some(told) => told.refused.is_empty(),
+                    None => {
+                        self.write(|book, at, draft| book.attach_restoring(on, id, None, at, draft)).is_ok()
+                    }
+                };
+                assert_eq!(done, self.model.renew(id, self.now));
+                if done && let Some(thing) = self.model.find(id) {
                     thing.stream = Some(stream);
                 }
             }

@@ -68,7 +68,7 @@ impl Scribe {
         // Whoever asks for all gets all.
         let all = enabled!(Level::DEBUG);
         for commit in commits {
-            if all || self.quota.admit(&commit, |kind| is_written(kind)) {
+            if all || self.quota.admit(&commit, is_written) {
                 let _ = self.lines.send(Told::Commit(commit));
             }
         }
