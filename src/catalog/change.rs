@@ -145,10 +145,11 @@ impl Change {
 }
 
 impl Commit {
-    /// About what it takes in memory, were its instances held by nothing else.
+    /// About what it takes in memory, were its instances held by nothing else. What an instance
+    /// was before its change came with an earlier one.
     pub fn memory(&self) -> usize {
-        let of = |instance: &Instance| instance.event_bytes();
-        self.changes.iter().map(|change| 512 + change.instance().map_or(0, of)).sum()
+        let instances = self.changes.iter().filter_map(Change::instance).map(Instance::memory);
+        size_of::<Self>() + self.changes.capacity() * size_of::<Change>() + instances.sum::<usize>()
     }
 
     /// An upper bound of its bytes on the wire.

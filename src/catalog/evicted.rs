@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use crate::types::{Digest, Filter, Revision, ServiceName};
 
 use super::Commit;
@@ -26,7 +28,7 @@ pub struct Eviction {
 /// hashes: that two of them meet costs a reader a snapshot in 2^64 cases one.
 #[derive(Debug, Default)]
 pub(super) struct Evicted {
-    last: HashMap<u64, Revision>,
+    last: HashMap<u64, Revision, RandomState>,
     /// Up to here, any change may have touched anything.
     floor: Revision,
 }

@@ -6,6 +6,8 @@ use std::{
     collections::{BinaryHeap, HashMap, VecDeque, vec_deque},
 };
 
+use foldhash::fast::RandomState;
+
 use crate::types::ServiceName;
 
 use super::Commit;
@@ -20,7 +22,7 @@ const PLACE_BYTES: usize = 32;
 /// in the order of arrival, those that have left included.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    of: HashMap<ServiceName, VecDeque<u64>>,
+    of: HashMap<ServiceName, VecDeque<u64>, RandomState>,
     /// How many places there are in all.
     count: usize,
 }

@@ -22,6 +22,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use slab::Slab;
 
@@ -89,7 +90,7 @@ pub struct Read {
 #[derive(Debug, Default)]
 pub(super) struct Audiences {
     by_filter: HashMap<Filter, Arc<Audience>>,
-    by_service: HashMap<ServiceName, BTreeMap<u64, Arc<Audience>>>,
+    by_service: HashMap<ServiceName, BTreeMap<u64, Arc<Audience>>, RandomState>,
     /// Those whose filter names no service.
     of_any: BTreeMap<u64, Arc<Audience>>,
     /// The number of the last one.

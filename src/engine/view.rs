@@ -20,6 +20,8 @@ use super::{audience::Audiences, reader::Reader};
 /// How many bytes snapshots that are still being read may hold in all, beside what the
 /// catalog and the history hold. Beyond, new readers are asked to come again.
 const SNAPSHOT_BYTES: usize = 1 << 30;
+/// About so many changes become known at once.
+const PORTION: usize = 2048;
 
 /// What readers read.
 #[derive(Debug)]
@@ -65,6 +67,22 @@ impl View {
 
     /// Takes commits in, in order; wakes the readers whom they concern, and rings the bell.
     pub fn publish(&self, commits: &[Arc<Commit>]) {
+        // In portions, so that readers tell of the first ones of a burst while the last ones
+        // come in.
+        let mut rest = commits;
+        while !rest.is_empty() {
+            let mut changes = 0;
+            let end = rest.iter().position(|commit| {
+                changes += commit.changes.len();
+                changes >= PORTION
+            });
+            let (portion, after) = rest.split_at(end.map_or(rest.len(), |last| last + 1));
+            self.publish_at_once(portion);
+            rest = after;
+        }
+    }
+
+    fn publish_at_once(&self, commits: &[Arc<Commit>]) {
         let Some(last) = commits.last().map(|commit| commit.revision) else { return };
         let mut wakers = Vec::new();
         {

@@ -66,6 +66,12 @@ impl Instance {
         256 + content.bytes()
     }
 
+    /// About the bytes that it takes in memory.
+    pub fn memory(&self) -> usize {
+        // Its counter, its length, and what an allocator rounds up.
+        size_of::<Head>() + self.content().packed().len() + 40
+    }
+
     /// Whether it is the other one, not only equal to it.
     pub fn is(&self, other: &Self) -> bool {
         std::ptr::eq(self.0.as_ptr(), other.0.as_ptr())

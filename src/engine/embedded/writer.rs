@@ -191,9 +191,7 @@ impl Writer {
         for answer in decided.answers {
             answer.send();
         }
-        for change in decided.commits.iter().flat_map(|commit| &commit.changes) {
-            self.shared.metrics.count(change);
-        }
+        self.shared.metrics.count(&decided.commits);
         self.scribe.tell(decided.commits, decided.at);
     }
 
