@@ -115,6 +115,11 @@ impl Opened {
         self.data_dir.as_deref()
     }
 
+    /// The engine that it serves.
+    pub fn engine(&self) -> Arc<dyn Engine> {
+        Arc::clone(&self.engine)
+    }
+
     /// Serves until `shutdown` resolves, then drains: nothing expires any more, health says
     /// `NOT_SERVING`, streams are told when to come back, connections end, the store is closed.
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), Error> {

@@ -26,9 +26,20 @@ fn measured(rows: &str) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Every subject of every row did something, and was compared.
+/// Every subject of every row did something, took its time, and was compared.
 #[track_caller]
 fn check(report: &Value, names: &[&str]) {
+    check_done(report, names);
+    for row in report["rows"].as_array().unwrap() {
+        for subject in row["subjects"].as_array().unwrap() {
+            assert!(subject["samples"][0]["latency"]["count"].as_u64().unwrap() > 0, "{subject}");
+        }
+    }
+}
+
+/// Every subject of every row did something, and was compared.
+#[track_caller]
+fn check_done(report: &Value, names: &[&str]) {
     let rows = report["rows"].as_array().unwrap();
     let found: Vec<_> = rows.iter().map(|row| row["row"].as_str().unwrap()).collect();
     assert_eq!(found, names);
@@ -38,7 +49,6 @@ fn check(report: &Value, names: &[&str]) {
             let samples = subject["samples"].as_array().unwrap();
             assert_eq!(samples.len(), 1, "{subject}");
             assert!(samples[0]["operations"].as_u64().unwrap() > 0, "{subject}");
-            assert!(samples[0]["latency"]["count"].as_u64().unwrap() > 0, "{subject}");
         }
         let compared = row["compared"].as_array().unwrap();
         assert!(compared.iter().any(|ratio| ratio["spread"]["median"].is_f64()), "{row}");
@@ -58,6 +68,37 @@ fn http_is_measured() {
 #[test]
 fn streams_are_measured() {
     check(&measured("renew,renew-many,renew-stream"), &["renew", "renew-many", "renew-stream"]);
+}
+
+#[test]
+fn watchers_are_measured() {
+    let rows = "fan-out,fan-out-16,fan-out-full,fan-out-watchers";
+    check_done(&measured(rows), &rows.split(',').collect::<Vec<_>>());
+}
+
+#[test]
+fn what_watchers_wait_for_is_measured() {
+    let report = measured("bystanders,stream-drop,lateness");
+    check(&report, &["bystanders", "stream-drop", "lateness"]);
+    for subject in report["rows"][2]["subjects"].as_array().unwrap() {
+        assert_eq!(subject["samples"][0]["values"]["early"], 0.0, "{subject}");
+    }
+}
+
+#[test]
+fn many_leases_are_measured() {
+    check_done(&measured("memory,restart"), &["memory", "restart"]);
+}
+
+#[test]
+fn charts_are_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("charts");
+    let output = bench(&["--tiny", "--only", "growth", "--plots", path.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let svg = std::fs::read_to_string(path.join("growth.svg")).unwrap();
+    assert!(svg.starts_with("<svg") && svg.contains("KeepAlive"), "{svg}");
+    assert!(!path.join("fan-out.svg").exists(), "nothing was measured for it");
 }
 
 #[test]

@@ -15,7 +15,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("lease", &["types"]),
     ("catalog", &["types"]),
-    ("store", &["catalog", "config", "types"]),
+    ("store", &["catalog", "config", "types", "wire"]),
     ("engine", &["catalog", "config", "lease", "metrics", "store", "types"]),
     ("gateway", &["call", "wire"]),
     ("transport", &["call", "config"]),

@@ -23,6 +23,7 @@ pub struct Served {
 
 impl Served {
     /// A subject of any kind.
+    #[allow(clippy::new_ret_no_self, reason = "subjects are handled in boxes only")]
     pub fn new(
         name: impl Into<String>,
         settings: impl Into<String>,

@@ -1,5 +1,9 @@
 //! Figures as people read them: three digits, and a unit that fits.
 
+const KIB: f64 = 1024.0;
+const MIB: f64 = 1024.0 * KIB;
+const GIB: f64 = 1024.0 * MIB;
+
 /// A number of things: `53,300`, `2.21 M`.
 pub fn count(figure: f64) -> String {
     match figure.abs() {
@@ -23,9 +27,9 @@ pub fn seconds(figure: f64) -> String {
 /// An amount of memory: `490 B`, `1.2 MiB`.
 pub fn bytes(figure: f64) -> String {
     let (scale, unit) = match figure.abs() {
-        size if size >= 1073741824.0 => (1073741824.0, "GiB"),
-        size if size >= 1048576.0 => (1048576.0, "MiB"),
-        size if size >= 10240.0 => (1024.0, "KiB"),
+        size if size >= GIB => (GIB, "GiB"),
+        size if size >= MIB => (MIB, "MiB"),
+        size if size >= 10.0 * KIB => (KIB, "KiB"),
         _ => (1.0, "B"),
     };
     format!("{} {unit}", digits(figure / scale))

@@ -64,13 +64,13 @@ impl Catalog {
         }
     }
 
-    /// A catalog as it was at `revision`, with these instances, and the history that led
-    /// there: commits without a gap, and what is known of those before them.
+    /// A catalog as it was at `revision`, with these instances, no two of one id, and the
+    /// history that led there: commits without a gap, and what is known of those before them.
     pub fn restored(
         epoch: Epoch,
         revision: Revision,
         history_bytes: usize,
-        instances: impl Iterator<Item = Instance>,
+        instances: Vec<Instance>,
         commits: Vec<Arc<Commit>>,
         evictions: &[Eviction],
     ) -> Self {
@@ -78,8 +78,11 @@ impl Catalog {
         let mut catalog = Self::new(epoch, history_bytes);
         catalog.revision = revision;
         catalog.history = History::restored(history_bytes, complete_after, evictions);
+        catalog.by_id.reserve(instances.len(), |known| known.id.table_hash());
         for instance in instances {
-            catalog.put(instance);
+            catalog.shelve(instance.clone());
+            let hash = instance.id.table_hash();
+            catalog.by_id.insert_unique(hash, instance, |known| known.id.table_hash());
         }
         for commit in commits {
             catalog.history.push(commit);
@@ -222,17 +225,21 @@ impl Catalog {
     }
 
     fn put(&mut self, instance: Instance) {
-        let service = &instance.service;
-        if let Some(shelf) = self.shelves.get_mut(service) {
-            shelf.put(instance.clone());
-        } else {
-            self.services.insert(service.clone());
-            self.shelves.entry(service.clone()).or_default().put(instance.clone());
-        }
+        self.shelve(instance.clone());
         let id = instance.id;
         match self.by_id.entry(id.table_hash(), |known| known.id == id, |known| known.id.table_hash()) {
             Entry::Occupied(mut known) => *known.get_mut() = instance,
             Entry::Vacant(room) => drop(room.insert(instance)),
+        }
+    }
+
+    fn shelve(&mut self, instance: Instance) {
+        let service = &instance.service;
+        if let Some(shelf) = self.shelves.get_mut(service) {
+            shelf.put(instance);
+        } else {
+            self.services.insert(service.clone());
+            self.shelves.entry(service.clone()).or_default().put(instance);
         }
     }
 

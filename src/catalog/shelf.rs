@@ -28,6 +28,14 @@ impl Shelf {
     /// Puts an instance in its place; returns the one that had its id.
     pub(super) fn put(&mut self, instance: Instance) -> Option<Instance> {
         let id = instance.id;
+        if let Some(last) = self.parts.last_mut()
+            && last.last().is_some_and(|(known, _)| *known < id)
+            && last.len() < PART
+        {
+            last.push((id, instance));
+            self.len += 1;
+            return None;
+        }
         let at = self.part_of(id);
         let Some(part) = self.parts.get_mut(at) else {
             self.parts.push(vec![(id, instance)]);

@@ -66,6 +66,8 @@ async fn listen_and_serve(config: Config) -> Result<(), Failure> {
     let durability = config.store.durability;
     let server = server::open(config).await.map_err(|error| Failure::other(error.to_string()))?;
     announce(&promise(server.data_dir(), durability), address)?;
+    // The process ends with it: nobody waits until a million leases are freed one by one.
+    std::mem::forget(server.engine());
     let ended = server.run(listener, stop.cancelled_owned()).await;
     ended.map_err(|error| Failure::other(error.to_string()))
 }

@@ -92,6 +92,11 @@ impl Backend {
         self.checked(Op::Write, || self.disk.write_at(0, &head::page()))
     }
 
+    /// Has the first page say that the file is of the newest format.
+    pub(super) fn write_version(&self) -> io::Result<()> {
+        self.checked(Op::Write, || self.disk.write_at(0, &head::start()))
+    }
+
     /// Writes the head with what `change` makes of it, in the slot whose turn it is.
     pub(super) fn write_head(&self, change: impl FnOnce(&mut Head)) -> io::Result<()> {
         let mut head = self.head.lock();

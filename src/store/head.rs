@@ -3,7 +3,7 @@
 //! [`Head`].
 //!
 //! The page begins with a magic number, the format's version and their checksum, which
-//! never change. Two slots follow, each in a sector of its own with a checksum of its own,
+//! change only where a newer leasehold takes the file over. Two slots follow, each in a sector of its own with a checksum of its own,
 //! written in turn: a write that is cut short spoils one, and the other tells how things
 //! stood one write before.
 
@@ -12,10 +12,12 @@ use crate::{config::Durability, types::Epoch};
 /// How many bytes of the file are ours.
 pub(super) const PAGE: usize = 4096;
 /// The newest format this leasehold knows.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Not valid UTF-8, and spoilt by whoever takes it for text.
 const MAGIC: [u8; 16] = *b"\x8Eleasehold\r\n\x1A\n\0\0";
+/// The magic number, the format's version, and their checksum.
+const START: usize = 24;
 /// Where the slots start: sectors are written whole or not at all.
 const SLOTS: [usize; 2] = [512, 1024];
 const SLOT: usize = 64;
@@ -84,6 +86,8 @@ pub(super) struct Found {
     pub(super) head: Head,
     /// Whether the other slot is as it should be, too: else a write was cut short.
     pub(super) whole: bool,
+    /// The version of the format; an older one can be read.
+    pub(super) version: u32,
 }
 
 /// Why a page says nothing.
@@ -97,17 +101,24 @@ pub(super) enum HeadFault {
 /// A page with no slot yet.
 pub(super) fn page() -> [u8; PAGE] {
     let mut page = [0; PAGE];
-    page[..16].copy_from_slice(&MAGIC);
-    page[16..20].copy_from_slice(&VERSION.to_le_bytes());
-    let crc = crc32fast::hash(&page[..20]);
-    page[20..24].copy_from_slice(&crc.to_le_bytes());
+    page[..START].copy_from_slice(&start());
     page
+}
+
+/// What a page begins with, in the newest format.
+pub(super) fn start() -> [u8; START] {
+    let mut start = [0; START];
+    start[..16].copy_from_slice(&MAGIC);
+    start[16..20].copy_from_slice(&VERSION.to_le_bytes());
+    let crc = crc32fast::hash(&start[..20]);
+    start[20..].copy_from_slice(&crc.to_le_bytes());
+    start
 }
 
 /// Reads a page, or what there is of it.
 pub(super) fn decode(page: &[u8]) -> Result<Found, HeadFault> {
     let slots = SLOTS.map(|at| page.get(at..at + SLOT).map_or(Slot::Broken, Slot::of));
-    let Some(start) = page.get(..24) else { return Err(HeadFault::Damaged("it is cut short")) };
+    let Some(start) = page.get(..START) else { return Err(HeadFault::Damaged("it is cut short")) };
     if start[..16] != MAGIC {
         let ours = slots.iter().any(|slot| matches!(slot, Slot::Valid(_)));
         return Err(if ours { HeadFault::Damaged("its first bytes") } else { HeadFault::Foreign });
@@ -115,17 +126,17 @@ pub(super) fn decode(page: &[u8]) -> Result<Found, HeadFault> {
     if crc32fast::hash(&start[..20]) != u32_at(start, 20) {
         return Err(HeadFault::Damaged("the checksum of its format"));
     }
-    match u32_at(start, 16) {
-        VERSION => {}
-        version @ VERSION.. => return Err(HeadFault::Newer(version)),
-        _ => return Err(HeadFault::Damaged("its format")),
-    }
+    let version = match u32_at(start, 16) {
+        version @ 1..=VERSION => version,
+        0 => return Err(HeadFault::Damaged("its format")),
+        version => return Err(HeadFault::Newer(version)),
+    };
     match slots {
         [Slot::Valid(one), Slot::Valid(other)] => {
-            Ok(Found { head: if one.sequence > other.sequence { one } else { other }, whole: true })
+            Ok(Found { head: if one.sequence > other.sequence { one } else { other }, whole: true, version })
         }
         [Slot::Valid(head), other] | [other, Slot::Valid(head)] => {
-            Ok(Found { head, whole: matches!(other, Slot::Empty) })
+            Ok(Found { head, whole: matches!(other, Slot::Empty), version })
         }
         _ => Err(HeadFault::Damaged("the checksums of its first page")),
     }

@@ -83,7 +83,7 @@ pub(super) struct Judgement {
 
 /// Judges by what the first page promises, and what was found.
 pub(super) fn judge(found: &Found, identity: Identity, meta: &Meta) -> Judgement {
-    let Found { head, whole } = found;
+    let Found { head, whole, version: _ } = found;
     let missing = meta.mark().lacks(head.acknowledged);
     let waited = head.durability == Durability::Sync || matches!(head.state, State::Clean | State::Backup);
     let copy = head.state == State::Backup || head.identity.differs(identity);
@@ -136,7 +136,7 @@ pub(super) fn admit(
     options: &Options,
 ) -> Result<(Live, Loaded), StoreError> {
     let judgement = check_loss(&examined, path, identity, options)?;
-    let Examined { backend, db, contents, .. } = examined;
+    let Examined { backend, db, found, contents } = examined;
     let Contents { mut meta, records, mut commits, mut evicted } = contents;
     let failed = |fault: Fault| refusal(fault, &backend, path);
     backend.promote().map_err(|error| failed(Fault::from(error)))?;
@@ -144,6 +144,10 @@ pub(super) fn admit(
         meta = tables::begin_epoch(&db, &meta, options.fresh_epoch).map_err(failed)?;
         commits.clear();
         evicted.clear();
+    }
+    if found.version != head::VERSION {
+        // The first sync of the run keeps it, before anything else is written.
+        backend.write_version().map_err(|error| failed(Fault::from(error)))?;
     }
     begin_run(&backend, &meta, identity, options.durability).map_err(|error| failed(Fault::from(error)))?;
     let loaded = Loaded {

@@ -1,9 +1,15 @@
 //! The tables inside redb: what is written to them, and how all of it is read and verified.
 //! Start with [`apply`] and [`load`].
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    hash::BuildHasher as _,
+    panic::resume_unwind,
+    sync::{Arc, mpsc},
+    thread,
+};
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use prost::Message;
 use redb::{
     Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition,
@@ -18,8 +24,8 @@ use crate::{
 use super::{
     Batch, Prune, Record,
     head::{Mark, VERSION},
-    record::Known,
-    value::{CommitValue, EvictionsValue, Meta, Place, RecordValue},
+    record::{Known, Wrong, read_commit, write_commit},
+    value::{EvictionsValue, Meta, Place},
 };
 
 pub(super) const REGISTRATIONS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("registrations");
@@ -133,7 +139,7 @@ pub(super) fn apply(
     batches: &[&Batch],
     synced: bool,
 ) -> Result<(Meta, usize), Fault> {
-    let mut meta = *meta;
+    let mut meta = Meta { format: VERSION, ..*meta };
     let mut bytes = 0;
     let txn = write(db, synced)?;
     {
@@ -144,7 +150,7 @@ pub(super) fn apply(
                 bytes += write_record(&mut registrations, &mut meta, *id, record.as_ref())?;
             }
             for commit in &batch.commits {
-                bytes += write_commit(&mut history, &mut meta, commit, batch.anchor)?;
+                bytes += add_commit(&mut history, &mut meta, commit, batch.anchor)?;
             }
             if let Some(prune) = &batch.prune {
                 let mut evicted = txn.open_table(EVICTED)?;
@@ -181,7 +187,8 @@ fn write_record(
     record: Option<&Record>,
 ) -> Result<usize, Fault> {
     if let Some(record) = record {
-        let value = place_of_registration(&id.0.to_le_bytes()).seal(&RecordValue::from(record));
+        let bytes = record.instance.event_bytes();
+        let value = place_of_registration(&id.0.to_le_bytes()).seal_written(bytes, |out| record.write(out));
         let is_new = registrations.insert(id.0, &*value)?.is_none();
         meta.registrations += u64::from(is_new);
         Ok(value.len())
@@ -192,7 +199,7 @@ fn write_record(
     }
 }
 
-fn write_commit(
+fn add_commit(
     history: &mut Table<'_, u64, &'static [u8]>,
     meta: &mut Meta,
     commit: &Commit,
@@ -202,7 +209,10 @@ fn write_commit(
     if key != meta.revision + 1 {
         return Err(Fault::OutOfOrder { expected: Revision(meta.revision + 1), found: commit.revision });
     }
-    let value = Place { table: "history", key: &key.to_le_bytes() }.seal(&CommitValue::of(commit, anchor));
+    // Some changes have two instances.
+    let bytes = 2 * commit.bytes();
+    let value = Place { table: "history", key: &key.to_le_bytes() }
+        .seal_written(bytes, |out| write_commit(out, commit, anchor));
     history.insert(key, &*value)?;
     meta.revision = key;
     meta.commits += 1;
@@ -242,7 +252,11 @@ pub(super) fn meta(txn: &ReadTransaction) -> Result<Meta, Fault> {
     let value = table.get(STORE)?.ok_or_else(|| damaged("meta", "what holds for all of it is missing"))?;
     let meta: Meta = decode(Place { table: "meta", key: STORE.as_bytes() }, value.value())
         .map_err(|what| damaged("meta", what))?;
-    if meta.format == VERSION { Ok(meta) } else { Err(damaged("meta", "it is of another format")) }
+    if (1..=VERSION).contains(&meta.format) {
+        Ok(meta)
+    } else {
+        Err(damaged("meta", "it is of another format"))
+    }
 }
 
 /// Reads only what holds for the whole store.
@@ -250,46 +264,131 @@ pub(super) fn load_meta(db: &Database) -> Result<Meta, Fault> {
     meta(&db.begin_read()?)
 }
 
-/// Reads everything, and checks all that can be checked. On one thread: when measured, two were
-/// slower on a machine with other work to do.
+/// Reads everything, and checks all that can be checked.
 pub(super) fn load(db: &Database, anchor: WallTime) -> Result<Contents, Fault> {
     let txn = db.begin_read()?;
     let meta = meta(&txn)?;
     let mut known = Known::default();
     let commits = load_history(&txn, &meta, anchor, &mut known)?;
     let evicted = load_evicted(&txn, &meta)?;
-    let records = load_registrations(&txn, &meta, &known)?;
+    let records = load_registrations(&txn, &meta, &mut known)?;
     Ok(Contents { meta, records, commits, evicted })
 }
 
-fn load_registrations(txn: &ReadTransaction, meta: &Meta, known: &Known) -> Result<Vec<Record>, Fault> {
+/// Reads the table on this thread, while another one makes records of what was read.
+fn load_registrations(txn: &ReadTransaction, meta: &Meta, known: &mut Known) -> Result<Vec<Record>, Fault> {
     let table = txn.open_table(REGISTRATIONS)?;
-    let mut records: Vec<Record> = Vec::new();
-    for entry in table.iter()? {
-        let (key, value) = entry?;
-        let id = LeaseId(key.value());
-        let record = decode(place_of_registration(&id.0.to_le_bytes()), value.value())
-            .and_then(|value: RecordValue| value.into_record(known))
-            .and_then(|record| check_record(id, &record, meta).map(|()| record))
-            .map_err(|what| damaged(&format!("registration {id}"), what))?;
-        records.push(record);
-    }
+    let (read, portions) = mpsc::sync_channel(PORTIONS);
+    let records = thread::scope(|scope| {
+        let decode = thread::Builder::new()
+            .name("leasehold-load".to_owned())
+            .spawn_scoped(scope, move || decode_portions(&portions, meta, known))?;
+        let iterated = read_portions(&table, &read);
+        drop(read);
+        let records = decode.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        iterated.map(|()| records)
+    })?;
     if records.len() as u64 != meta.registrations {
         let what = format!("it has {} registrations, not {}", records.len(), meta.registrations);
         return Err(Fault::Damaged(what));
     }
-    let mut pairs = HashSet::with_capacity(records.len());
-    for record in &records {
-        let content = record.instance.content();
-        if !pairs.insert((content.service().as_str(), content.url())) {
-            let id = record.instance.id;
-            return Err(damaged(&format!("registration {id}"), "another one has its service and url"));
+    Ok(records)
+}
+
+/// Some registrations: each one's id, and where in `values` its value ends.
+#[derive(Debug, Default)]
+struct Portion {
+    ends: Vec<(LeaseId, usize)>,
+    values: Vec<u8>,
+}
+
+/// About how many bytes of values go together.
+const PORTION: usize = 64 << 10;
+/// How many portions may wait.
+const PORTIONS: usize = 8;
+
+fn read_portions(
+    table: &impl ReadableTable<u128, &'static [u8]>,
+    read: &mpsc::SyncSender<Portion>,
+) -> Result<(), Fault> {
+    let mut portion = Portion::default();
+    for entry in table.iter()? {
+        let (key, value) = entry?;
+        portion.values.extend_from_slice(value.value());
+        portion.ends.push((LeaseId(key.value()), portion.values.len()));
+        if portion.values.len() >= PORTION {
+            let rest = Portion { values: Vec::with_capacity(2 * PORTION), ..Portion::default() };
+            if read.send(std::mem::replace(&mut portion, rest)).is_err() {
+                // One of them was refused already.
+                return Ok(());
+            }
         }
+    }
+    let _ = read.send(portion);
+    Ok(())
+}
+
+fn decode_portions(
+    portions: &mpsc::Receiver<Portion>,
+    meta: &Meta,
+    known: &mut Known,
+) -> Result<Vec<Record>, Fault> {
+    let mut records: Vec<Record> = Vec::new();
+    let mut pairs = Pairs::default();
+    // What a file says of itself is no more than a hint here.
+    let expected = usize::try_from(meta.registrations).unwrap_or(0);
+    let _ = records.try_reserve_exact(expected).and_then(|()| pairs.hashes.try_reserve_exact(expected));
+    for portion in portions {
+        let mut start = 0;
+        for (id, end) in portion.ends {
+            let record = unseal(place_of_registration(&id.0.to_le_bytes()), &portion.values[start..end])
+                .and_then(|value| Record::read(id, value, known))
+                .and_then(|record| check_record(id, &record, meta).map(|()| record))
+                .map_err(|what| damaged(&format!("registration {id}"), what))?;
+            pairs.add(records.len(), &record);
+            records.push(record);
+            start = end;
+        }
+    }
+    if let Some(second) = pairs.met(&records) {
+        let id = records[second].instance.id;
+        return Err(damaged(&format!("registration {id}"), "another one has its service and url"));
     }
     Ok(records)
 }
 
-fn check_record(id: LeaseId, record: &Record, meta: &Meta) -> Result<(), &'static str> {
+/// Hashes of services and urls, with the places of their records: to sort them takes less than a
+/// table does.
+#[derive(Debug, Default)]
+struct Pairs {
+    hasher: RandomState,
+    hashes: Vec<(u64, usize)>,
+}
+
+impl Pairs {
+    fn add(&mut self, place: usize, record: &Record) {
+        let content = record.instance.content();
+        self.hashes.push((self.hasher.hash_one((content.service().as_str(), content.url())), place));
+    }
+
+    /// The place of a record whose pair an earlier one has.
+    fn met(mut self, records: &[Record]) -> Option<usize> {
+        let pair = |(_, place): &(u64, usize)| {
+            let content = records[*place].instance.content();
+            (content.service(), content.url())
+        };
+        self.hashes.sort_unstable();
+        let alike = self.hashes.chunk_by(|one, next| one.0 == next.0);
+        let mut later = alike.flat_map(|alike| {
+            (1..alike.len())
+                .filter(|at| alike[..*at].iter().any(|one| pair(one) == pair(&alike[*at])))
+                .map(|at| alike[at].1)
+        });
+        later.next()
+    }
+}
+
+fn check_record(id: LeaseId, record: &Record, meta: &Meta) -> Result<(), Wrong> {
     if record.instance.id != id {
         Err("it has another one's id")
     } else if record.instance.revision.0 > meta.revision {
@@ -317,8 +416,8 @@ fn load_history(
         if expected != Some(revision) {
             return Err(damaged(&at(), "it does not follow the one before"));
         }
-        let commit = decode(Place { table: "history", key: &revision.to_le_bytes() }, value.value())
-            .and_then(|value: CommitValue| value.into_commit(Revision(revision), anchor, known))
+        let commit = unseal(Place { table: "history", key: &revision.to_le_bytes() }, value.value())
+            .and_then(|value| read_commit(Revision(revision), value, anchor, known))
             .map_err(|what| damaged(&at(), what))?;
         commits.push(Arc::new(commit));
         expected = revision.checked_add(1);
@@ -352,9 +451,12 @@ fn load_evicted(txn: &ReadTransaction, meta: &Meta) -> Result<Vec<Eviction>, Fau
     Ok(evicted)
 }
 
-fn decode<M: Message + Default>(place: Place<'_>, bytes: &[u8]) -> Result<M, &'static str> {
-    let message = place.unseal(bytes).ok_or("its checksum does not match")?;
-    M::decode(message).map_err(|_| "it is malformed")
+fn decode<M: Message + Default>(place: Place<'_>, bytes: &[u8]) -> Result<M, Wrong> {
+    M::decode(unseal(place, bytes)?).map_err(|_| "it is malformed")
+}
+
+fn unseal<'a>(place: Place<'_>, bytes: &'a [u8]) -> Result<&'a [u8], Wrong> {
+    place.unseal(bytes).ok_or("its checksum does not match")
 }
 
 fn damaged(at: &str, what: &str) -> Fault {

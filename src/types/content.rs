@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt};
 
 use bytes::Bytes;
 
-use super::{ServiceName, ServiceUrl};
+use super::{ServiceName, ServiceUrl, UrlError};
 
 /// Tags of the packed fields, each length-delimited but for the weight.
 const URL: u8 = 3 << 3 | 2;
@@ -53,6 +53,17 @@ pub struct Parts {
 /// equal bytes. Inside, nobody looks into it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Info(pub Bytes);
+
+/// Why bytes are no packed content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PackedError {
+    /// Its address is none.
+    #[error("its url {0}")]
+    Url(#[from] UrlError),
+    /// It is not as a [`Packer`] packs.
+    #[error("it is packed otherwise")]
+    Form,
+}
 
 /// Packs a content's fields, in this order: url, info, labels by rising keys, zone, weight.
 #[derive(Debug)]
@@ -140,6 +151,33 @@ impl Packer {
 impl<'a> ContentRef<'a> {
     pub(super) fn new(service: &'a ServiceName, packed: &'a [u8]) -> Self {
         Self { service, packed }
+    }
+
+    /// Packed bytes that come from elsewhere: they are taken only as a [`Packer`] makes them,
+    /// with an address that is one. What is in an info is not looked at.
+    pub fn from_packed(service: &'a ServiceName, packed: &'a [u8]) -> Result<Self, PackedError> {
+        let mut rest = packed;
+        ServiceUrl::check(take_text(&mut rest, URL)?)?;
+        take(&mut rest, INFO)?;
+        let mut last = None;
+        while rest.first() == Some(&LABEL) {
+            let mut label = take(&mut rest, LABEL)?;
+            let key = take_text(&mut label, KEY)?;
+            take_text(&mut label, VALUE)?;
+            if !label.is_empty() || last.is_some_and(|last| last >= key) {
+                return Err(PackedError::Form);
+            }
+            last = Some(key);
+        }
+        if rest.first() == Some(&ZONE) && take_text(&mut rest, ZONE)?.is_empty() {
+            return Err(PackedError::Form);
+        }
+        if let Some((&WEIGHT, weight)) = rest.split_first() {
+            rest = weight;
+            let weight = take_shortest(&mut rest).and_then(|weight| u32::try_from(weight).ok());
+            weight.filter(|weight| *weight != 0).ok_or(PackedError::Form)?;
+        }
+        if rest.is_empty() { Ok(Self { service, packed }) } else { Err(PackedError::Form) }
     }
 
     /// The service it belongs to.
@@ -248,6 +286,22 @@ fn text(field: Option<(u8, &[u8])>) -> &str {
     field.and_then(|(_, bytes)| str::from_utf8(bytes).ok()).unwrap_or_default()
 }
 
+/// Takes a field that has to come next.
+fn take<'a>(bytes: &mut &'a [u8], tag: u8) -> Result<&'a [u8], PackedError> {
+    let mut take = || {
+        let mut rest = bytes.strip_prefix(&[tag])?;
+        let length = usize::try_from(take_shortest(&mut rest)?).ok()?;
+        let (field, rest) = rest.split_at_checked(length)?;
+        *bytes = rest;
+        Some(field)
+    };
+    take().ok_or(PackedError::Form)
+}
+
+fn take_text<'a>(bytes: &mut &'a [u8], tag: u8) -> Result<&'a str, PackedError> {
+    str::from_utf8(take(bytes, tag)?).map_err(|_| PackedError::Form)
+}
+
 fn put(bytes: &mut Vec<u8>, tag: u8, field: &[u8]) {
     bytes.push(tag);
     put_varint(bytes, field.len() as u64);
@@ -280,31 +334,45 @@ fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
+/// The same, unless it could be shorter.
+fn take_shortest(bytes: &mut &[u8]) -> Option<u64> {
+    let before = bytes.len();
+    let value = take_varint(bytes)?;
+    (prost::encoding::encoded_len_varint(value) == before - bytes.len()).then_some(value)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    proptest! {
-        /// Whatever is packed comes back, and equal contents are equal bytes.
-        #[test]
-        fn comes_back(
+    prop_compose! {
+        fn parts()(
             url in "[a-z]{1,200}",
             info in prop::collection::vec(any::<u8>(), 0..300),
             labels in prop::collection::btree_map("[a-zé]{1,20}", ".{0,130}", 0..8),
             zone in ".{0,20}",
             weight in any::<u32>(),
-        ) {
-            let parts = Parts {
+        ) -> Parts {
+            Parts {
                 service: ServiceName::fold("billing").unwrap(),
                 url: ServiceUrl::parse(&format!("http://{url}")).unwrap(),
                 info: Info(info.into()),
                 labels,
                 zone,
                 weight,
-            };
+            }
+        }
+    }
+
+    proptest! {
+        /// Whatever is packed comes back, and equal contents are equal bytes.
+        #[test]
+        fn comes_back(parts in parts()) {
             let content = Content::from(parts.clone());
+            let view = content.view();
+            prop_assert!(ContentRef::from_packed(view.service(), view.packed()) == Ok(view));
             prop_assert_eq!(content.view().to_parts(), parts.clone());
             for (key, value) in &parts.labels {
                 prop_assert_eq!(content.view().label(key), Some(value.as_str()));
@@ -313,6 +381,64 @@ mod tests {
             prop_assert_eq!(&content.view().to_content(), &content);
             prop_assert!(content.view() == content);
         }
+    }
+
+    proptest! {
+        /// Bytes that were spoilt are refused, or they are those of another content.
+        #[test]
+        fn only_what_is_packed_is_taken(
+            parts in parts(),
+            spoil in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3), 1..4),
+        ) {
+            let content = Content::from(parts);
+            let mut packed = content.view().packed().to_vec();
+            for (at, byte, how) in spoil {
+                // Of the first ones more often: there are the tags and lengths.
+                let at = at.index(packed.len().min(1 + usize::from(byte))).min(packed.len() - 1);
+                match how {
+                    0 => packed[at] = byte,
+                    1 => packed.insert(at, byte),
+                    _ if packed.len() > 1 => drop(packed.remove(at)),
+                    _ => {}
+                }
+            }
+            if let Ok(taken) = ContentRef::from_packed(content.service(), &packed) {
+                prop_assert_eq!(ServiceUrl::check(taken.url()), Ok(()));
+                let again = Content::from(taken.to_parts());
+                prop_assert_eq!(again.view().packed(), &packed[..]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_packed_otherwise() {
+        let service = ServiceName::fold("s").unwrap();
+        let check = |packed: &[u8], expect: Result<(), PackedError>| {
+            let taken = ContentRef::from_packed(&service, packed);
+            assert_eq!(taken.map(|taken| assert_eq!(taken.packed(), packed)), expect, "{packed:?}");
+        };
+        let form = Err(PackedError::Form);
+        let with = |rest: &[u8]| [b"\x1a\x08http://h\x22\x00", rest].concat();
+        check(&with(b""), Ok(()));
+        check(&with(b"\x2a\x06\x0a\x01a\x12\x011\x2a\x05\x0a\x01b\x12\x00\x32\x01z\x38\x01"), Ok(()));
+        check(b"", form);
+        check(b"\x1a\x08http://h", form);
+        check(b"\x1a\x88\x00http://h\x22\x00", form);
+        check(b"\x22\x00\x1a\x08http://h", form);
+        check(b"\x1a\x04http\x22\x00", Err(PackedError::Url(UrlError::NotAbsolute)));
+        check(b"\x1a\x01\xff\x22\x00", form);
+        check(&with(b"\x2a\x06\x0a\x01b\x12\x011\x2a\x06\x0a\x01a\x12\x011"), form);
+        check(&with(b"\x2a\x06\x0a\x01a\x12\x011\x2a\x06\x0a\x01a\x12\x011"), form);
+        check(&with(b"\x2a\x03\x0a\x01a"), form);
+        check(&with(b"\x2a\x08\x0a\x01a\x12\x011\x12\x00"), form);
+        check(&with(b"\x2a\x06\x0a\x01a\x12\x02"), form);
+        check(&with(b"\x32\x00"), form);
+        check(&with(b"\x38\x01\x32\x01z"), form);
+        check(&with(b"\x38\x00"), form);
+        check(&with(b"\x38\x81\x00"), form);
+        check(&with(b"\x38\xff\xff\xff\xff\x1f"), form);
+        check(&with(b"\x38"), form);
+        check(&with(b"\x40\x01"), form);
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod name;
 mod time;
 mod url;
 
-pub use content::{Content, ContentRef, Info, Packer, Parts};
+pub use content::{Content, ContentRef, Info, PackedError, Packer, Parts};
 pub use digest::Digest;
 pub use filter::Filter;
 pub use id::{LeaseId, Target, TargetError};

@@ -125,7 +125,7 @@ async fn what_is_no_store_of_ours_is_refused_and_left_alone() {
     let content = good.windows(text.len()).position(|window| window == text).expect("it is in there");
 
     let cases: [(&[u8], &[&str]); 9] = [
-        (&newer, &["newer leasehold", "format 7", "knows 1"]),
+        (&newer, &["newer leasehold", "format 7", "knows 2"]),
         (b"SQLite format 3\0 and so on", &["not a file of leasehold", "--data-dir"]),
         (&vec![0; 1 << 20], &["not a file of leasehold"]),
         (b"", &["registry.db"]),

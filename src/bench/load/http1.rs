@@ -119,7 +119,8 @@ impl Exchange {
 
     async fn read(&mut self) -> Result<()> {
         let read = self.socket.read_buf(&mut self.answer).await.context("the connection broke")?;
-        if read == 0 { bail!("the server closed the connection") } else { Ok(()) }
+        anyhow::ensure!(read > 0, "the server closed the connection");
+        Ok(())
     }
 }
 

@@ -13,6 +13,8 @@ use crate::bench::Result;
 
 mod frame;
 mod hpack;
+#[cfg(test)]
+mod tests;
 
 use frame::{Head, Kind};
 use hpack::Table;
@@ -216,14 +218,14 @@ impl Connection {
         Ok(())
     }
 
-    fn take(&mut self, head: &Head, payload: Bytes, heard: &mut Vec<Heard>) -> Result<()> {
+    fn take(&mut self, head: &Head, payload: Bytes, said: &mut Vec<Heard>) -> Result<()> {
         match head.kind {
             Kind::DATA => {
                 self.grant(head);
                 let data = head.without_padding(payload)?;
-                self.messages(head.stream, data, heard)?;
+                self.messages(head.stream, data, said)?;
             }
-            Kind::RESET => self.ended(head.stream, false, heard),
+            Kind::RESET => self.ended(head.stream, false, said),
             Kind::SETTINGS if !head.has(frame::ACK) => self.settle(&payload),
             Kind::PING if !head.has(frame::ACK) => frame::pong(&mut self.out, &payload),
             Kind::WINDOW_UPDATE if payload.len() >= 4 => {
@@ -242,7 +244,7 @@ impl Connection {
             _ => {}
         }
         if matches!(head.kind, Kind::DATA | Kind::HEADERS) && head.has(frame::END_STREAM) {
-            self.ended(head.stream, true, heard);
+            self.ended(head.stream, true, said);
         }
         Ok(())
     }

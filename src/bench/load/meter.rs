@@ -89,6 +89,11 @@ impl Meter {
         self.phase.set(Phase::Over);
     }
 
+    /// Operations so far.
+    pub fn operations(&self) -> u64 {
+        self.operations.get()
+    }
+
     /// An exchange worth `operations` was begun, or should have been, at `since`, and is done `now`.
     pub fn done(&self, operations: u64, since: Instant, now: Instant) {
         if self.phase.get() == Phase::Measuring {

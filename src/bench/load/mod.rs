@@ -3,13 +3,18 @@
 //! HTTP/2 is spoken by [`http2`], which costs a fraction of what a general client does, so that
 //! the server is what is measured.
 
-use std::{future::Future, rc::Rc};
+use std::{
+    future::Future,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use anyhow::bail;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 
 use super::{Bench, Result, Sample, process::Server};
 
+mod explain;
 pub mod http1;
 pub mod http2;
 pub mod meter;
@@ -23,6 +28,9 @@ pub mod watch;
 
 pub use meter::Meter;
 pub use pace::Pace;
+
+/// A server that answers nothing for as long is not measured.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs these clients against `server`: first to warm up, then measured. They are dropped, whatever
 /// they are at, when the time is over.
@@ -42,6 +50,11 @@ where
         tokio::time::sleep(bench.warm_up).await;
         meter.begin(server);
         tokio::time::sleep(bench.length).await;
+        // A round may be too short for even one answer where the machine is crowded.
+        let patience = Instant::now() + PATIENCE;
+        while meter.operations() == 0 && Instant::now() < patience {
+            tokio::time::sleep(bench.length).await;
+        }
         meter.end(server);
     };
     tokio::select! {

@@ -2,10 +2,8 @@
 
 use std::{net::SocketAddr, rc::Rc, time::Instant};
 
-use anyhow::bail;
-
 use super::{
-    Meter, Pace,
+    Meter, Pace, explain,
     http2::{Connection, Heard, What, prefixed},
     measure, shares,
 };
@@ -60,7 +58,11 @@ async fn client<C: Calls>(address: SocketAddr, mut calls: C, mut pace: Pace, met
                     meter.done(calls.operations(), since, now);
                     pace.give_back();
                 }
-                What::End { .. } => bail!("a call of {path} was refused"),
+                What::End { .. } => {
+                    message.clear();
+                    calls.write(&mut message);
+                    return Err(explain::refusal(address, path, message).await);
+                }
             }
         }
     }

@@ -40,16 +40,28 @@ pub struct Call {
     pub events: u32,
     /// The field, and its value, that say that changes will follow from now on.
     pub ready: (u32, u64),
+    /// The same for: the watcher has missed changes, or is given up.
+    pub lost: (u32, u64),
 }
 
 impl Call {
     /// leasehold's.
-    pub const LEASEHOLD: Self =
-        Self { path: "/leasehold.v1.Registry/Watch", bidirectional: false, events: 2, ready: (1, 2) };
+    pub const LEASEHOLD: Self = Self {
+        path: "/leasehold.v1.Registry/Watch",
+        bidirectional: false,
+        events: 2,
+        ready: (1, 2),
+        lost: (1, 5),
+    };
 
     /// etcd's: ready once the watch was `created`.
-    pub const ETCD: Self =
-        Self { path: "/etcdserverpb.Watch/Watch", bidirectional: true, events: 11, ready: (3, 1) };
+    pub const ETCD: Self = Self {
+        path: "/etcdserverpb.Watch/Watch",
+        bidirectional: true,
+        events: 11,
+        ready: (3, 1),
+        lost: (4, 1),
+    };
 }
 
 /// What is done with each message. It is called on the connection's task: be quick.
@@ -235,6 +247,9 @@ impl Reader {
             let index = (stream / 2) as usize;
             let ready = self.ready.get_mut(index).context("a stream that was never opened")?;
             let skimmed = skim(&message, self.call).context("a message that does not decode")?;
+            if skimmed.lost {
+                bail!("the server reset a watcher: it had changes that the history has lost");
+            }
             if *ready && skimmed.events > 0 {
                 got.events += skimmed.events;
                 got.messages += 1;
@@ -257,6 +272,7 @@ impl Reader {
 struct Skimmed {
     events: u64,
     ready: bool,
+    lost: bool,
 }
 
 /// Counts a message's events without looking into them.
@@ -268,6 +284,7 @@ fn skim(mut message: &[u8], call: Call) -> Option<Skimmed> {
             WireType::Varint => {
                 let value = decode_varint(&mut message).ok()?;
                 skimmed.ready |= (field, value) == call.ready;
+                skimmed.lost |= (field, value) == call.lost;
             }
             WireType::LengthDelimited => {
                 let length = decode_varint(&mut message).ok()? as usize;
@@ -295,11 +312,12 @@ mod tests {
                 revision: 300,
             };
             let skimmed = skim(&message.encode_to_vec(), Call::LEASEHOLD);
-            assert_eq!(skimmed, Some(Skimmed { events: events as u64, ready }));
+            assert_eq!(skimmed, Some(Skimmed { events: events as u64, ready, lost: kind == Type::Reset }));
         };
         check(Type::Changes, 3, false);
         check(Type::Synced, 0, true);
         check(Type::Bookmark, 0, false);
+        check(Type::Reset, 0, false);
         assert_eq!(skim(&[0x12, 0x05], Call::LEASEHOLD), None);
     }
 }

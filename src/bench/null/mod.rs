@@ -23,7 +23,7 @@ pub fn serve(kind: &str, announce: impl FnOnce(SocketAddr)) -> Result<()> {
         let listener = TcpListener::bind("127.0.0.1:0").await.context("cannot listen on 127.0.0.1")?;
         announce(listener.local_addr().context("cannot tell the address listened on")?);
         match kind {
-            "tonic" => tonic::serve(listener, tonic::Unary).await,
+            "tonic" => unary(listener).await,
             "axum" => axum::echo(listener).await,
             "axum-json" => axum::parse(listener).await,
             "bidi" => tonic::serve(listener, bidi::Bidi).await,
@@ -31,4 +31,9 @@ pub fn serve(kind: &str, announce: impl FnOnce(SocketAddr)) -> Result<()> {
             _ => bail!("there is no null server {kind}; there are: {}", KINDS.join(", ")),
         }
     })
+}
+
+/// Answers Register and `BatchRegister` only.
+pub(in crate::bench) async fn unary(listener: TcpListener) -> Result<()> {
+    tonic::serve(listener, tonic::Unary).await
 }

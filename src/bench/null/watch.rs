@@ -79,7 +79,7 @@ impl Hub {
         let whole = message(event::Type::Expired, std::iter::repeat_n(&last, size));
         let rest = message(event::Type::Expired, std::iter::repeat_n(&last, events % size));
         let mut messages = vec![whole; events / size];
-        messages.extend((events % size > 0).then_some(rest));
+        messages.extend((!events.is_multiple_of(size)).then_some(rest));
         messages
     }
 }

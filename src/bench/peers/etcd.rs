@@ -90,7 +90,7 @@ pub fn subjects(bench: &Bench, disks: &[Disk], load: &Load) -> Vec<Box<dyn Subje
 }
 
 /// A registration is one Put of the same 200 bytes under a key of the service's, with a lease that
-/// was there before: a service's first registration would be a LeaseGrant more.
+/// was there before: a service's first registration would be a `LeaseGrant` more.
 pub fn register(bench: &Bench) -> Vec<Box<dyn Subject>> {
     let load: Load = Rc::new(|bench, server| {
         Box::pin(async move {
@@ -199,7 +199,7 @@ pub fn put(number: u64, lease: i64, template: &Template, out: &mut Vec<u8>) {
         }
     }
     encode_key(3, WireType::Varint, out);
-    encode_varint(lease as u64, out);
+    encode_varint(lease.cast_unsigned(), out);
 }
 
 #[cfg(test)]

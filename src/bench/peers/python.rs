@@ -29,6 +29,7 @@ pub fn subject(bench: &Bench, load: &Load) -> Option<Box<dyn Subject>> {
 /// `dir` is a virtual environment with servicekit and the valkey client, in which the example lies
 /// as `orchestrator.py`; redis-server is found in `PATH`.
 fn start(dir: &Path, bench: &Bench) -> Result<Server> {
+    let dir = &dir.canonicalize().with_context(|| format!("cannot read {}", dir.display()))?;
     let example = dir.join("orchestrator.py");
     if !example.exists() {
         bail!(
@@ -44,8 +45,10 @@ fn start(dir: &Path, bench: &Bench) -> Result<Server> {
 
     let address = process::free_address()?;
     let mut command = Command::new(dir.join("bin/python"));
-    command.args(["-m", "uvicorn", "orchestrator:app", "--port", &address.port().to_string(), "--app-dir"]);
-    command.arg(dir).env("VALKEY_URL", format!("redis://{redis}"));
+    // As the example runs itself, but that it does not watch its files.
+    let run = format!("run_app('orchestrator:app', port={}, reload=False)", address.port());
+    command.arg("-c").arg(format!("from servicekit.api import run_app; {run}"));
+    command.current_dir(dir).env("VALKEY_URL", format!("redis://{redis}"));
     Ok(Server::start_at(command, address, None)?.with(redis_server))
 }
 

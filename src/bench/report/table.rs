@@ -49,8 +49,21 @@ impl Report {
         if bench.size != Size::Full {
             notes.push("quick: smaller amounts and shorter rounds than the goals are meant for".to_owned());
         }
+        notes.extend(self.promises());
         notes.extend(self.rows.iter().map(|row| format!("{}: {}", row.name, row.about)));
         notes
+    }
+
+    /// What sets each subject apart, once: before all, what it promises for its speed.
+    fn promises(&self) -> Vec<String> {
+        let mut promises = Vec::new();
+        for series in self.rows.iter().flat_map(|row| &row.series) {
+            let promise = format!("{}: {}", series.subject, series.settings);
+            if !series.settings.is_empty() && !promises.contains(&promise) {
+                promises.push(promise);
+            }
+        }
+        promises
     }
 }
 

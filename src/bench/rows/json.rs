@@ -51,6 +51,7 @@ impl Row for Register {
         let ratio = |subject: &str, against: &str| Comparison::ratio(subject, against, Metric::Rate);
         let mut all = vec![
             ratio(memory, "null axum").must(Goal::AtLeast(0.5)).moonshot(Goal::AtLeast(0.8)),
+            Comparison::ratio(memory, "null axum", Metric::Cpu),
             ratio(memory, "null axum-json"),
             ratio(memory, python::NAME).moonshot(Goal::AtLeast(80.0)),
             ratio(Keeps::Sync.name(), "null axum"),

@@ -64,7 +64,8 @@ impl Row for Ping {
     fn comparisons(&self, _bench: &Bench) -> Vec<Comparison> {
         let sync = Keeps::Sync.name();
         let ratio = |against: &str| Comparison::ratio(sync, against, Metric::Rate);
-        let mut all = vec![ratio("null axum"), ratio(python::NAME)];
+        let mut all =
+            vec![ratio("null axum"), Comparison::ratio(sync, "null axum", Metric::Cpu), ratio(python::NAME)];
         all.extend(against::other_builds());
         all
     }

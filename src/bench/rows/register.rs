@@ -15,7 +15,7 @@ use crate::bench::{
     subject::{Keeps, Load, Served},
 };
 
-/// Registrations in a call of BatchRegister.
+/// Registrations in a call of `BatchRegister`.
 const BATCH: u64 = 64;
 const NULL: &str = "null tonic";
 
@@ -48,6 +48,7 @@ impl Row for Register {
         let ratio = |subject: &str, against: &str| Comparison::ratio(subject, against, Metric::Rate);
         let mut all = vec![
             ratio(memory, NULL).must(Goal::AtLeast(0.6)).moonshot(Goal::AtLeast(0.85)),
+            Comparison::ratio(memory, NULL, Metric::Cpu),
             ratio(memory, fast).moonshot(Goal::AtLeast(5.5)),
             Comparison::ratio(memory, fast, Metric::Cpu).moonshot(Goal::AtMost(0.125)),
             ratio(Keeps::Os.name(), NULL),
@@ -93,6 +94,7 @@ impl Row for Batch {
         };
         let mut all = vec![
             Comparison::ratio(memory, NULL, Metric::Rate),
+            Comparison::ratio(memory, NULL, Metric::Cpu),
             goal(memory, Disk::Unsafe.name()),
             goal(sync, Disk::Fsync.name()),
         ];

@@ -98,6 +98,7 @@ impl Row for Ids {
         } else {
             vec![null.must(Goal::AtLeast(0.2)).moonshot(Goal::AtLeast(0.5))]
         };
+        all.push(Comparison::ratio(sync, NULL, Metric::Cpu));
         all.extend(against::other_builds());
         all
     }

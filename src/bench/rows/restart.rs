@@ -27,7 +27,7 @@ use crate::{
 
 const SERVES: Metric = Metric::Value("serves after", "s");
 /// How long a server may take to stop in order.
-const STOP: Duration = Duration::from_secs(30);
+const STOP: Duration = Duration::from_mins(2);
 
 /// The row.
 pub struct Restart;
@@ -123,19 +123,20 @@ impl Subject for Restarted {
 
     async fn measure(&mut self, bench: &Bench) -> Result<Sample> {
         let count = leases(bench);
-        let (server, dir) = match self.running.take() {
-            Some(running) => running,
-            None => {
-                let dir = data_dir(&bench.dir)?;
-                let server = self.start(dir.path())?;
-                populate(server.address(), count).await?;
-                (server, dir)
-            }
+        let (server, dir) = if let Some(running) = self.running.take() {
+            running
+        } else {
+            let dir = data_dir(&bench.dir)?;
+            let server = self.start(dir.path())?;
+            populate(server.address(), count).await?;
+            (server, dir)
         };
+        let begin = Instant::now();
         match self.end {
             End::Stopped => server.stop(STOP)?,
             End::Killed => server.kill(),
         }
+        let ended = begin.elapsed();
 
         let begin = Instant::now();
         let server = self.start(dir.path())?;
@@ -156,7 +157,7 @@ impl Subject for Restarted {
             wall,
             cpu: usage.cpu,
             rss: usage.rss,
-            values: [("serves after", wall.as_secs_f64())].into(),
+            values: [("serves after", wall.as_secs_f64()), ("ended after", ended.as_secs_f64())].into(),
             ..Sample::default()
         })
     }

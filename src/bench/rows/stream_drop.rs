@@ -27,6 +27,8 @@ use crate::{
 };
 
 const NULL: &str = "null tonic";
+/// A drop is published at once: a history that it does not fit into resets every watcher.
+const ARGS: &[&str] = &["--drop-grace", "0s", "--history-bytes", "512MiB"];
 const KEEP_ALIVE: &str = "/leasehold.v1.Registry/KeepAlive";
 /// How many ids are named in a message.
 const IDS: usize = 1_000;
@@ -65,7 +67,7 @@ impl Row for StreamDrop {
                 Rc::new(move |_, server| Box::pin(drop_leases(server, leases, Rc::clone(&seen))))
             };
             let named = |subject: &str| named(subject, leases);
-            subjects.extend(amount::leasehold(bench, Keeps::Memory, &["--drop-grace", "0s"], named, &load));
+            subjects.extend(amount::leasehold(bench, Keeps::Memory, ARGS, named, &load));
             let load: Load = Rc::new(move |_, server| Box::pin(drop_nothing(server, leases, seen.get())));
             subjects.push(Served::new(named(NULL), "does nothing", |_| Server::null("watch"), &load));
         }
@@ -105,7 +107,7 @@ async fn drop_leases(server: &Server, leases: usize, seen: Rc<Cell<Got>>) -> Res
         drops.attach_and_cut(&ids).await?;
     }
     seen.set(drops.got);
-    drops.sample()
+    Ok(drops.sample())
 }
 
 /// Has the null server send as much, in messages like those that were `seen`.
@@ -123,7 +125,7 @@ async fn drop_nothing(server: &Server, leases: usize, seen: Got) -> Result<Sampl
     for _ in 0..repetitions(leases) {
         drops.attach_and_cut(&ids).await?;
     }
-    drops.sample()
+    Ok(drops.sample())
 }
 
 /// Streams that are cut one after the other.
@@ -182,10 +184,10 @@ impl<'a> Drops<'a> {
         Ok(())
     }
 
-    fn sample(self) -> Result<Sample> {
+    fn sample(self) -> Sample {
         let usage = self.server.usage();
         let got = self.got;
-        Ok(Sample {
+        Sample {
             operations: self.events,
             wall: self.wall,
             cpu: usage.cpu.map(|_| self.cpu),
@@ -196,6 +198,6 @@ impl<'a> Drops<'a> {
                 ("bytes/event", got.bytes as f64 / got.events.max(1) as f64),
             ]
             .into(),
-        })
+        }
     }
 }

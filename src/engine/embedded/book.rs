@@ -358,6 +358,14 @@ impl Book {
         self.names.get_key_value(service).map_or(service, |(known, _)| known).clone()
     }
 
+    /// Makes room for so many more registrations.
+    pub(super) fn reserve(&mut self, more: usize) {
+        let Self { leases, records, ids, pairs, hasher, .. } = self;
+        records.reserve(more);
+        ids.reserve(more, |known| leases.id(*known).table_hash());
+        pairs.reserve(more, |known| hash_pair_of(records, hasher, *known));
+    }
+
     pub(super) fn enter(&mut self, handle: Handle, record: Record) {
         let instance = record.instance.clone();
         let service = instance.service.clone();
@@ -368,8 +376,7 @@ impl Book {
         let (leases, records, hasher) = (&self.leases, &self.records, &self.hasher);
         self.ids.insert_unique(instance.id.table_hash(), handle, |known| leases.id(*known).table_hash());
         self.pairs.insert_unique(hash_pair(hasher, instance.content()), handle, |known| {
-            let record = records.get(known.index()).and_then(Option::as_ref);
-            record.map_or(0, |record| hash_pair(hasher, record.instance.content()))
+            hash_pair_of(records, hasher, *known)
         });
         self.names.entry(service).or_default().insert(handle);
         self.touch(handle);
@@ -501,6 +508,11 @@ fn mapped(peer: IpAddr) -> Ipv6Addr {
 
 fn hash_pair(hasher: &RandomState, content: ContentRef<'_>) -> u64 {
     hasher.hash_one((content.service().as_str(), content.url()))
+}
+
+fn hash_pair_of(records: &[Option<Record>], hasher: &RandomState, handle: Handle) -> u64 {
+    let record = records.get(handle.index()).and_then(Option::as_ref);
+    record.map_or(0, |record| hash_pair(hasher, record.instance.content()))
 }
 
 fn not_found(target: &Target) -> Refusal {

@@ -74,6 +74,9 @@ impl Book {
     /// ended is remembered for the rest of its window.
     pub(super) fn resume(&mut self, records: Vec<store::Record>, now: Now) {
         let window = self.leases.window_micros();
+        // What was just read need not be written.
+        let mut touched = self.touched.take();
+        self.reserve(records.len());
         for record in records {
             let store::Record { instance, standing, drop_grace, token, peer, client_id, named } = record;
             let id = instance.id;
@@ -82,7 +85,9 @@ impl Book {
                 store::Standing::Live if instance.status == Status::Suspect => Past::Suspect,
                 store::Standing::Live => Past::Live,
                 store::Standing::Lapsed(at) | store::Standing::Dead(at) if rest(at) == 0 => {
-                    self.touched.iter_mut().for_each(|touched| touched.forget(id));
+                    if let Some(touched) = &mut touched {
+                        touched.forget(id);
+                    }
                     continue;
                 }
                 store::Standing::Lapsed(at) => Past::Lapsed(now.moment.plus_micros(rest(at))),
@@ -97,8 +102,7 @@ impl Book {
                 self.unname(handle, &service);
             }
         }
-        // What was just read need not be written.
-        self.touched.iter_mut().for_each(|touched| touched.ids.clear());
+        self.touched = touched;
         self.leases.resumed(now.moment);
     }
 }

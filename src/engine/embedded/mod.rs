@@ -23,8 +23,10 @@ mod model;
 
 use std::{
     error::Error,
+    panic::resume_unwind,
     path::Path,
     sync::{Arc, Weak},
+    thread,
 };
 
 use async_trait::async_trait;
@@ -100,20 +102,21 @@ impl Embedded {
         };
         let (store, loaded) = Store::open(dir, &options)?;
         let listed = loaded.records.iter().filter(|record| record.standing == store::Standing::Live);
-        let instances = listed.map(|record| record.instance.clone());
-        let catalog = Catalog::restored(
-            loaded.epoch,
-            loaded.revision,
-            history_bytes,
-            instances,
-            loaded.commits,
-            &loaded.evicted,
-        );
+        let instances = listed.map(|record| record.instance.clone()).collect();
+        let restore = || {
+            let (commits, evicted) = (loaded.commits, loaded.evicted);
+            Catalog::restored(loaded.epoch, loaded.revision, history_bytes, instances, commits, &evicted)
+        };
         let mut book = book(leases).durable();
         let now = clock.now();
-        if !loaded.records.is_empty() {
-            book.resume(loaded.records, Now { moment: now, wall: clock.wall(now) });
-        }
+        let catalog = thread::scope(|scope| {
+            // Beside the book: each of them takes as long.
+            let restored = scope.spawn(restore);
+            if !loaded.records.is_empty() {
+                book.resume(loaded.records, Now { moment: now, wall: clock.wall(now) });
+            }
+            restored.join().unwrap_or_else(|panic| resume_unwind(panic))
+        });
         book.revision = loaded.revision;
         Ok((Self::start(book, catalog, clock, metrics, Some(store)), loaded.condition))
     }

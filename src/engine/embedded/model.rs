@@ -404,7 +404,7 @@ impl Rig {
         let (epoch, revision) = (self.catalog.epoch(), self.catalog.revision());
         let commits = self.disk.commits.clone();
         let (bytes, evicted) = (self.history_bytes, &self.disk.evicted);
-        let catalog = Catalog::restored(epoch, revision, bytes, instances.into_iter(), commits, evicted);
+        let catalog = Catalog::restored(epoch, revision, bytes, instances.collect(), commits, evicted);
         self.catalog = catalog;
         self.disk.pruned = 0;
         self.book = book();

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     config::Durability,
-    store::{BackupFile, Batch, Condition, Export, Options, Standing, Store, StoreError, inspect},
+    store::{BackupFile, Batch, Condition, Export, FORMAT, Options, Standing, Store, StoreError, inspect},
     types::{Epoch, LeaseId, Revision, Status, WallTime},
 };
 
@@ -157,7 +157,7 @@ async fn a_store_is_inspected_when_nobody_uses_it() {
     let before = fs::read(&file).unwrap();
     let report = inspect(scratch.path()).unwrap();
     assert_eq!(report, inspect(&file).unwrap());
-    assert_eq!((report.bytes, report.format, &report.path), (before.len() as u64, 1, &file));
+    assert_eq!((report.bytes, report.format, &report.path), (before.len() as u64, FORMAT, &file));
     assert_eq!((report.condition.clone(), report.refused), (Condition::Clean, false));
     assert_eq!((report.durability, report.epoch), (Durability::Os, Epoch(77)));
     assert_eq!((report.revision, report.acknowledged), (Revision(2), Revision(2)));

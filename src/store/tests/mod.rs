@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod directory;
 mod faults;
+mod former;
 mod memory;
 mod roundtrip;
 mod rules;

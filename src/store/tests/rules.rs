@@ -54,7 +54,7 @@ fn slots_come_back_as_they_were_written() {
     for state in [State::Open, State::Clean, State::Backup, State::SyncFailed] {
         for durability in [Durability::Sync, Durability::Os, Durability::None] {
             let head = Head { state, durability, ..head(u64::MAX) };
-            assert_eq!(head::decode(&page(&[head])), Ok(Found { head, whole: true }));
+            assert_eq!(head::decode(&page(&[head])), Ok(Found { head, whole: true, version: head::VERSION }));
         }
     }
 }
@@ -89,7 +89,7 @@ fn what_becomes_of_a_store() {
     let meta = Meta { epoch: 77, revision: 8, batch: 10, ..Meta::default() };
     let check = |head: Head, meta: Meta, expect: (Condition, bool, bool)| {
         let (condition, new_epoch, broken) = expect;
-        let found = Found { head, whole: true };
+        let found = Found { head, whole: true, version: head::VERSION };
         let judgement = judge(&found, IDENTITY, &meta);
         assert_eq!(judgement, Judgement { condition, new_epoch, broken }, "{head:?} {meta:?}");
     };
@@ -125,8 +125,8 @@ fn what_becomes_of_a_store() {
     // An epoch that was begun, and whose slot was lost.
     check(of(State::Open, Sync), Meta { epoch: 78, ..meta }, (Unclean, true, false));
 
-    let torn = Found { head: of(State::Clean, Sync), whole: false };
+    let torn = Found { head: of(State::Clean, Sync), whole: false, version: head::VERSION };
     assert_eq!(judge(&torn, IDENTITY, &meta).condition, Unclean);
-    let torn = Found { head: of(State::Clean, Os), whole: false };
+    let torn = Found { head: of(State::Clean, Os), whole: false, version: head::VERSION };
     assert!(judge(&torn, IDENTITY, &meta).new_epoch);
 }
