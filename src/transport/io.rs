@@ -17,18 +17,31 @@ use tokio::{
 
 use crate::call::{Connection, Rest};
 
+/// So many bytes wait for a flush at most.
+const GATHERED: usize = 64 << 10;
+
 /// A TCP stream that records in its [`Connection`] when bytes came, that it was lost, and
 /// what was left in it at the end.
+///
+/// What is written is gathered until it is flushed, and a flush first lets every other task that
+/// is ready have its turn: the answers of many streams of one connection are done at about the
+/// same time, each asks for a flush of its own, and a write to a socket costs more than all
+/// else that an answer does.
 #[derive(Debug)]
 pub struct Socket {
     stream: TcpStream,
     connection: Arc<Connection>,
+    /// What was written and not sent; the first bytes of it may have been.
+    gathered: Vec<u8>,
+    sent: usize,
+    /// Whether the others had their turn.
+    yielded: bool,
 }
 
 impl Socket {
     /// Records `stream`'s facts in `connection`.
     pub fn new(stream: TcpStream, connection: Arc<Connection>) -> Self {
-        Self { stream, connection }
+        Self { stream, connection, gathered: Vec::new(), sent: 0, yielded: false }
     }
 
     /// Passes `result` on; an error means that the connection is lost.
@@ -37,6 +50,23 @@ impl Socket {
             self.connection.record_lost();
         }
         result
+    }
+
+    /// Sends what was gathered.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.sent < self.gathered.len() {
+            let result = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.gathered[self.sent..]));
+            match self.note(result) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(sent) => self.sent += sent,
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        // An idle connection holds no buffer.
+        self.gathered = Vec::new();
+        self.sent = 0;
+        self.yielded = false;
+        Poll::Ready(Ok(()))
     }
 
     /// What the socket holds that was not read. The socket is non-blocking, so the peek
@@ -76,9 +106,8 @@ impl AsyncRead for Socket {
 }
 
 impl AsyncWrite for Socket {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let result = ready!(Pin::new(&mut self.stream).poll_write(cx, buf));
-        Poll::Ready(self.note(result))
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -86,19 +115,35 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs));
-        Poll::Ready(self.note(result))
+        let bytes = bufs.iter().map(|buf| buf.len()).sum::<usize>();
+        if self.gathered.len() + bytes > GATHERED {
+            ready!(self.poll_send(cx))?;
+        }
+        if bytes > GATHERED {
+            // Too much to be copied.
+            let result = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs));
+            return Poll::Ready(self.note(result));
+        }
+        bufs.iter().for_each(|buf| self.gathered.extend_from_slice(buf));
+        Poll::Ready(Ok(bytes))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        true
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        if !self.gathered.is_empty() && !self.yielded {
+            self.yielded = true;
+            // A task that wakes itself goes behind all that are ready.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.poll_send(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send(cx))?;
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
