@@ -78,7 +78,7 @@ fn publish(criterion: &mut Criterion) {
     for size in SIZES {
         group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
             let mut catalog = catalog(size);
-            let before = catalog.get(LeaseId(u128::from(size / 2))).unwrap().clone();
+            let before = catalog.get(&service(size / 2), LeaseId(u128::from(size / 2))).unwrap().clone();
             bencher.iter(|| {
                 let revision = catalog.revision().next();
                 let update = change(Kind::Updated, Reason::Content, Some(&before), Some(&before));

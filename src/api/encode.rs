@@ -38,8 +38,8 @@ pub(super) struct Told {
 /// Writes an event into a `leasehold.v1.WatchResponse`.
 pub(super) fn event(out: &mut Encoder, told: Told, one: &Instance, times: LeaseTimes, anchor: WallTime) {
     let event = out.open(2);
-    number(out, 1, told.kind as u64);
-    number(out, 2, told.reason as u64);
+    number(out, 1, told.kind.unsigned_abs().into());
+    number(out, 2, told.reason.unsigned_abs().into());
     let place = out.open(3);
     instance(out, one, times, anchor);
     out.close(place);

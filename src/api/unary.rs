@@ -113,10 +113,12 @@ impl registry_server::Registry for Registry {
         let id = request.into_inner().id;
         let target = convert::target(&id).map_err(invalid).map_err(&refused)?;
         let found = {
-            let catalog = self.engine.view().read();
             match &target {
-                Target::Id(id) => catalog.get(*id).cloned(),
-                Target::Name(name) => catalog.newest(name).cloned(),
+                Target::Id(id) => self
+                    .engine
+                    .service_of(*id)
+                    .and_then(|service| self.engine.view().read().get(&service, *id).cloned()),
+                Target::Name(name) => self.engine.view().read().newest(name).cloned(),
             }
         };
         match found {

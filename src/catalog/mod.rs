@@ -22,7 +22,6 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
-use hashbrown::{HashTable, hash_table::Entry};
 
 use crate::types::{Epoch, Filter, Instance, LeaseId, Revision, ServiceName};
 
@@ -41,7 +40,8 @@ use shelf::Shelf;
 pub struct Catalog {
     epoch: Epoch,
     revision: Revision,
-    by_id: HashTable<Instance>,
+    /// How many live.
+    live: usize,
     shelves: HashMap<ServiceName, Shelf, RandomState>,
     /// The services, in order.
     services: BTreeSet<ServiceName>,
@@ -57,7 +57,7 @@ impl Catalog {
         Self {
             epoch,
             revision: Revision(0),
-            by_id: HashTable::new(),
+            live: 0,
             shelves: HashMap::default(),
             services: BTreeSet::new(),
             history: History::new(history_bytes),
@@ -78,11 +78,8 @@ impl Catalog {
         let mut catalog = Self::new(epoch, history_bytes);
         catalog.revision = revision;
         catalog.history = History::restored(history_bytes, complete_after, evictions);
-        catalog.by_id.reserve(instances.len(), |known| known.id.table_hash());
         for instance in instances {
-            catalog.shelve(instance.clone());
-            let hash = instance.id.table_hash();
-            catalog.by_id.insert_unique(hash, instance, |known| known.id.table_hash());
+            catalog.put(instance);
         }
         for commit in commits {
             catalog.history.push(commit);
@@ -119,17 +116,18 @@ impl Catalog {
 
     /// How many live.
     pub fn len(&self) -> usize {
-        self.by_id.len()
+        self.live
     }
 
     /// Whether none lives.
     pub fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
+        self.live == 0
     }
 
-    /// One instance.
-    pub fn get(&self, id: LeaseId) -> Option<&Instance> {
-        self.by_id.find(id.table_hash(), |instance| instance.id == id)
+    /// One instance of a service. Which service an id is of, the engine knows: an index here
+    /// would cost every lease twenty bytes for the sake of one call.
+    pub fn get(&self, service: &ServiceName, id: LeaseId) -> Option<&Instance> {
+        self.shelves.get(service)?.get(id)
     }
 
     /// The instance of a service that was registered last.
@@ -225,35 +223,22 @@ impl Catalog {
     }
 
     fn put(&mut self, instance: Instance) {
-        self.shelve(instance.clone());
-        let id = instance.id;
-        match self.by_id.entry(id.table_hash(), |known| known.id == id, |known| known.id.table_hash()) {
-            Entry::Occupied(mut known) => *known.get_mut() = instance,
-            Entry::Vacant(room) => drop(room.insert(instance)),
-        }
-    }
-
-    fn shelve(&mut self, instance: Instance) {
         let service = &instance.service;
-        if let Some(shelf) = self.shelves.get_mut(service) {
-            shelf.put(instance);
+        let known = if let Some(shelf) = self.shelves.get_mut(service) {
+            shelf.put(instance)
         } else {
             self.services.insert(service.clone());
-            self.shelves.entry(service.clone()).or_default().put(instance);
-        }
+            self.shelves.entry(service.clone()).or_default().put(instance)
+        };
+        self.live += usize::from(known.is_none());
     }
 
     fn take(&mut self, instance: &Instance) {
-        let id = instance.id;
-        if let Ok(known) = self.by_id.find_entry(id.table_hash(), |known| known.id == id) {
-            known.remove();
-        }
-        if let Some(shelf) = self.shelves.get_mut(&instance.service) {
-            shelf.take(id);
-            if shelf.is_empty() {
-                self.shelves.remove(&instance.service);
-                self.services.remove(&instance.service);
-            }
+        let Some(instances) = self.shelves.get_mut(&instance.service) else { return };
+        self.live -= usize::from(instances.take(instance.id).is_some());
+        if instances.is_empty() {
+            self.shelves.remove(&instance.service);
+            self.services.remove(&instance.service);
         }
     }
 }

@@ -63,6 +63,12 @@ impl Shelf {
         None
     }
 
+    pub(super) fn get(&self, id: LeaseId) -> Option<&Instance> {
+        let part = self.parts.get(self.part_of(id))?;
+        let place = part.binary_search_by_key(&id, |(known, _)| *known).ok()?;
+        Some(&part[place].1)
+    }
+
     pub(super) fn take(&mut self, id: LeaseId) -> Option<Instance> {
         let at = self.part_of(id);
         let part = self.parts.get_mut(at)?;
@@ -134,6 +140,8 @@ mod tests {
                     prop_assert_eq!(shelf.take(id), model.remove(&id));
                 }
                 prop_assert_eq!(shelf.len(), model.len());
+                let id = LeaseId(id.into());
+                prop_assert_eq!(shelf.get(id), model.get(&id));
                 prop_assert!(shelf.parts.iter().all(|part| !part.is_empty() && part.len() <= PART));
             }
             prop_assert!(shelf.iter().eq(model.values()));

@@ -56,8 +56,12 @@ impl Feed {
         self.catalog.publish(Arc::new(Commit { revision, changes: vec![change] }));
     }
 
+    fn find(&self, id: u128) -> Option<Instance> {
+        self.catalog.matching(&Filter::default()).find(|one| one.id == LeaseId(id)).cloned()
+    }
+
     fn put(&mut self, id: u128, service: &str, labels: &[(&str, &str)]) -> Instance {
-        let before = self.catalog.get(LeaseId(id)).cloned();
+        let before = self.find(id);
         let after = instance(id, service, labels, self.next());
         let kind = if before.is_some() { Kind::Updated } else { Kind::Registered };
         self.publish(kind, before, Some(after.clone()));
@@ -65,7 +69,7 @@ impl Feed {
     }
 
     fn take(&mut self, id: u128) {
-        let before = self.catalog.get(LeaseId(id)).cloned();
+        let before = self.find(id);
         self.publish(Kind::Expired, before, None);
     }
 

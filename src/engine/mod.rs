@@ -33,6 +33,9 @@ pub trait Engine: Send + Sync + 'static {
     /// The same as people's time.
     fn wall(&self, moment: Moment) -> WallTime;
 
+    /// The service that an id is of; none where the id is not known any more.
+    fn service_of(&self, id: LeaseId) -> Option<ServiceName>;
+
     /// The leases' times as they stand; none where an id is not known any more.
     fn times(&self, ids: &[LeaseId]) -> Vec<Option<LeaseTimes>>;
 

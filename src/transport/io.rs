@@ -124,7 +124,9 @@ impl AsyncWrite for Socket {
             let result = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs));
             return Poll::Ready(self.note(result));
         }
-        bufs.iter().for_each(|buf| self.gathered.extend_from_slice(buf));
+        for buf in bufs {
+            self.gathered.extend_from_slice(buf);
+        }
         Poll::Ready(Ok(bytes))
     }
 

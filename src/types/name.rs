@@ -1,12 +1,20 @@
 //! Service names, folded so that two spellings of one service meet.
 
-use std::{borrow::Borrow, fmt, sync::Arc};
+use std::{
+    borrow::Borrow,
+    cmp::Ordering,
+    fmt,
+    hash::{Hash, Hasher},
+};
+
+use triomphe::ThinArc;
 
 use super::LeaseId;
 
 /// A folded service name: 1 to 253 bytes of `[a-z0-9._-]`, the first one of `[a-z0-9]`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServiceName(Arc<str>);
+// A pointer of one word: every instance has one.
+#[derive(Clone)]
+pub struct ServiceName(ThinArc<(), u8>);
 
 impl ServiceName {
     /// The longest name in bytes.
@@ -40,31 +48,65 @@ impl ServiceName {
             name if name.len() > Self::MAX => Err(NameError::TooLong(shown())),
             [first, ..] if !first.is_ascii_alphanumeric() => Err(NameError::Start(shown())),
             _ if LeaseId::parse(folded).is_some() => Err(NameError::Ulid(shown())),
-            _ => Ok(Self(Arc::from(folded))),
+            _ => Ok(Self(ThinArc::from_header_and_slice((), folded.as_bytes()))),
         }
     }
 
     /// The folded text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        // Made of a text.
+        str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
+    /// The same as bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0.slice
+    }
+}
+
+impl PartialEq for ServiceName {
+    fn eq(&self, other: &Self) -> bool {
+        // Most of a service's instances share one text.
+        std::ptr::eq(self.0.as_ptr(), other.0.as_ptr()) || self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for ServiceName {}
+
+impl PartialOrd for ServiceName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ServiceName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl Hash for ServiceName {
+    // As a text does, which it can be looked up by.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
     }
 }
 
 impl fmt::Display for ServiceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for ServiceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        fmt::Debug::fmt(self.as_str(), f)
     }
 }
 
 impl Borrow<str> for ServiceName {
     fn borrow(&self) -> &str {
-        &self.0
+        self.as_str()
     }
 }
 

@@ -37,7 +37,12 @@ pub async fn an_answer_comes_after_its_change_can_be_read<S: Subject>() {
         let catalog = rig.view().read();
         for answer in &answers {
             let instance = &answer.as_ref().unwrap().instance;
-            assert_eq!(catalog.get(instance.id), Some(instance), "{:?}", catalog.revision());
+            assert_eq!(
+                catalog.get(&instance.service, instance.id),
+                Some(instance),
+                "{:?}",
+                catalog.revision()
+            );
             assert!(instance.revision > last, "who asks later has the later revision");
         }
         last = catalog.revision();

@@ -134,7 +134,8 @@ impl<S> Rig<S> {
 
     /// One instance that is listed.
     pub fn get(&self, id: LeaseId) -> Option<Instance> {
-        self.view().read().get(id).cloned()
+        let service = self.engine.service_of(id)?;
+        self.view().read().get(&service, id).cloned()
     }
 
     /// Renews by an id, with no token.

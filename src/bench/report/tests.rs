@@ -55,6 +55,7 @@ impl Subject for Named {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as a report has them: a subject may have failed")]
 fn sample(operations: u64, millis_of_cpu: u64) -> Option<Sample> {
     let mut latency = histogram();
     latency.saturating_record_n(1_000_000, 99);

@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-use super::{draft::Draft, keep::Touched};
+use super::{draft::Draft, keep::Touched, names::Record};
 
 /// The rules of registration.
 #[derive(Clone, Debug)]
@@ -48,7 +48,9 @@ pub(super) struct Book {
     ids: HashTable<Handle>,
     pairs: HashTable<Handle>,
     hasher: RandomState,
-    names: HashMap<ServiceName, BTreeSet<Handle>, RandomState>,
+    pub(super) names: HashMap<ServiceName, Vec<Handle>, RandomState>,
+    /// Where the last Register came from, of those where that is no IPv4 address.
+    pub(super) peers_v6: HashMap<Handle, Ipv6Addr>,
     client_ids: HashMap<Arc<str>, BTreeSet<Handle>>,
     /// The client-sent ids that are indexed.
     client_id_of: HashMap<Handle, Arc<str>>,
@@ -61,16 +63,6 @@ pub(super) struct Book {
     /// Registrations whose token nobody was told, for the answer was a refusal. Whoever
     /// registers the pair next without one is let in.
     pub(super) unclaimed: HashSet<LeaseId>,
-}
-
-/// One registration.
-#[derive(Debug)]
-pub(super) struct Record {
-    /// As last shown.
-    pub(super) instance: Instance,
-    pub(super) token: TokenHash,
-    /// Where its last Register came from; an IPv4 address as IPv6 maps it.
-    peer: Ipv6Addr,
 }
 
 /// One point in time, in both ways.
@@ -98,6 +90,7 @@ impl Book {
             pairs: HashTable::new(),
             hasher: RandomState::default(),
             names: HashMap::default(),
+            peers_v6: HashMap::new(),
             client_ids: HashMap::new(),
             client_id_of: HashMap::new(),
             revision: Revision(0),
@@ -303,26 +296,6 @@ impl Book {
         Ok(handle)
     }
 
-    /// Nothing is renewed or removed by guess: of all that bear the name and are still
-    /// remembered, or of those from the caller's own address if any are, one must remain.
-    fn find_by_name(&self, name: &ServiceName, peer: IpAddr) -> Result<Handle, Refusal> {
-        let empty = BTreeSet::new();
-        let all = self.names.get(name).unwrap_or(&empty);
-        let mut own = all.iter().copied().filter(|handle| self.record(*handle).is_from(peer)).peekable();
-        let candidates: Vec<Handle> =
-            if own.peek().is_some() { own.collect() } else { all.iter().copied().collect() };
-        match candidates[..] {
-            [] => Err(not_found(&Target::Name(name.clone()))),
-            [one] => Ok(one),
-            _ => {
-                let mut ids: Vec<LeaseId> = candidates.iter().map(|handle| self.leases.id(*handle)).collect();
-                ids.sort_unstable();
-                ids.truncate(10);
-                Err(Refusal::Ambiguous { name: name.clone(), count: candidates.len(), ids })
-            }
-        }
-    }
-
     pub(super) fn check_token(&self, handle: Handle, token: Option<TokenHash>) -> Result<(), Refusal> {
         let id = self.leases.id(handle);
         match token {
@@ -331,6 +304,11 @@ impl Book {
             None if self.rules.require_token => Err(Refusal::TokenRequired(id)),
             None => Ok(()),
         }
+    }
+
+    /// The service that an id is of.
+    pub(super) fn service_of(&self, id: LeaseId) -> Option<ServiceName> {
+        self.handle(id).map(|handle| self.record(handle).instance.service.clone())
     }
 
     /// The registration of an id.
@@ -353,11 +331,6 @@ impl Book {
         self.pairs.find(hash_pair(&self.hasher, content), same).copied()
     }
 
-    /// The name as it is known already, if it is: one text serves all instances of a service.
-    pub(super) fn known_name(&self, service: &ServiceName) -> ServiceName {
-        self.names.get_key_value(service).map_or(service, |(known, _)| known).clone()
-    }
-
     /// Makes room for so many more registrations.
     pub(super) fn reserve(&mut self, more: usize) {
         let Self { leases, records, ids, pairs, hasher, .. } = self;
@@ -366,7 +339,7 @@ impl Book {
         pairs.reserve(more, |known| hash_pair_of(records, hasher, *known));
     }
 
-    pub(super) fn enter(&mut self, handle: Handle, record: Record) {
+    pub(super) fn enter(&mut self, handle: Handle, record: Record, peer: IpAddr) {
         let instance = record.instance.clone();
         let service = instance.service.clone();
         if handle.index() >= self.records.len() {
@@ -378,13 +351,16 @@ impl Book {
         self.pairs.insert_unique(hash_pair(hasher, instance.content()), handle, |known| {
             hash_pair_of(records, hasher, *known)
         });
-        self.names.entry(service).or_default().insert(handle);
+        self.name(handle, service);
+        self.comes_from(handle, peer);
         self.touch(handle);
     }
 
     /// Takes a registration out of every index; its lease is forgotten already.
     pub(super) fn erase(&mut self, handle: Handle) {
         self.index_client_id(handle, None);
+        self.leave_name(handle);
+        self.peers_v6.remove(&handle);
         let Some(record) = self.records.get_mut(handle.index()).and_then(Option::take) else { return };
         let instance = record.instance;
         self.touched.iter_mut().for_each(|touched| touched.forget(instance.id));
@@ -397,23 +373,6 @@ impl Book {
             }
         }
         self.unclaimed.remove(&instance.id);
-        self.unname(handle, &instance.service);
-    }
-
-    /// Has a name mean this one no more.
-    pub(super) fn unname(&mut self, handle: Handle, service: &ServiceName) {
-        if let Some(handles) = self.names.get_mut(service) {
-            handles.remove(&handle);
-            if handles.is_empty() {
-                self.names.remove(service);
-            }
-            self.touch(handle);
-        }
-    }
-
-    /// Whether a name means this one.
-    pub(super) fn is_named(&self, handle: Handle, service: &ServiceName) -> bool {
-        self.names.get(service).is_some_and(|handles| handles.contains(&handle))
     }
 
     pub(super) fn index_client_id(&mut self, handle: Handle, client_id: Option<Arc<str>>) {
@@ -460,7 +419,7 @@ impl Book {
         self.records[handle.index()].as_mut().expect("every lease has a record")
     }
 
-    fn touch(&mut self, handle: Handle) {
+    pub(super) fn touch(&mut self, handle: Handle) {
         if let (Some(touched), Some(Some(record))) = (&mut self.touched, self.records.get(handle.index())) {
             touched.touch(record.instance.id);
         }
@@ -479,33 +438,6 @@ impl Book {
     }
 }
 
-impl Record {
-    pub(super) fn new(instance: Instance, token: TokenHash, peer: IpAddr) -> Self {
-        Self { instance, token, peer: mapped(peer) }
-    }
-
-    /// Where its last Register came from.
-    pub(super) fn peer(&self) -> IpAddr {
-        IpAddr::V6(self.peer).to_canonical()
-    }
-
-    pub(super) fn is_from(&self, peer: IpAddr) -> bool {
-        self.peer == mapped(peer)
-    }
-
-    /// Notes where a Register came from.
-    pub(super) fn comes_from(&mut self, peer: IpAddr) {
-        self.peer = mapped(peer);
-    }
-}
-
-fn mapped(peer: IpAddr) -> Ipv6Addr {
-    match peer {
-        IpAddr::V4(address) => address.to_ipv6_mapped(),
-        IpAddr::V6(address) => address,
-    }
-}
-
 fn hash_pair(hasher: &RandomState, content: ContentRef<'_>) -> u64 {
     hasher.hash_one((content.service().as_str(), content.url()))
 }
@@ -515,7 +447,7 @@ fn hash_pair_of(records: &[Option<Record>], hasher: &RandomState, handle: Handle
     record.map_or(0, |record| hash_pair(hasher, record.instance.content()))
 }
 
-fn not_found(target: &Target) -> Refusal {
+pub(super) fn not_found(target: &Target) -> Refusal {
     Refusal::NotFound(match target {
         Target::Id(id) => id.to_string(),
         Target::Name(name) => format!("{:?}", name.as_str()),

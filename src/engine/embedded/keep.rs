@@ -9,7 +9,10 @@ use crate::{
     types::{LeaseId, Status, WallTime},
 };
 
-use super::book::{Book, Now, Record};
+use super::{
+    book::{Book, Now},
+    names::Record,
+};
 
 /// So many forgotten registrations are worth a batch of their own; fewer go with the next
 /// one that has anything else to say.
@@ -62,10 +65,10 @@ impl Book {
                 Standing::Dead => store::Standing::Dead(ended),
             },
             drop_grace: self.leases.terms(handle).grace_micros.map(Duration::from_micros),
-            named: self.is_named(handle, &instance.service),
+            named: self.is_named(handle),
             instance: instance.clone(),
             token: record.token,
-            peer: record.peer(),
+            peer: self.peer(handle),
             client_id: self.client_id_of(handle).cloned(),
         }
     }
@@ -95,11 +98,10 @@ impl Book {
             };
             let grace_micros = drop_grace.map(|grace| grace.as_micros() as u64);
             let handle = self.leases.resume(id, Terms { ttl: instance.ttl, grace_micros }, past, now.moment);
-            let service = instance.service.clone();
-            self.enter(handle, Record::new(instance, token, peer));
+            self.enter(handle, Record::new(instance, token), peer);
             self.index_client_id(handle, client_id);
             if !named {
-                self.unname(handle, &service);
+                self.unname(handle);
             }
         }
         self.touched = touched;

@@ -12,6 +12,7 @@
 mod book;
 mod draft;
 mod keep;
+mod names;
 mod outage;
 mod register;
 mod scribe;
@@ -42,7 +43,7 @@ use crate::{
     lease::{Beat, Leases, Rules, Standing, StreamEnd, StreamId},
     metrics::Metrics,
     store::{self, Condition, Store, StoreError},
-    types::{Epoch, LeaseId, LeaseTimes, Moment, Target, WallTime},
+    types::{Epoch, LeaseId, LeaseTimes, Moment, ServiceName, Target, WallTime},
 };
 
 use super::{
@@ -212,6 +213,10 @@ impl Engine for Embedded {
 
     fn wall(&self, moment: Moment) -> WallTime {
         self.shared.clock.wall(moment)
+    }
+
+    fn service_of(&self, id: LeaseId) -> Option<ServiceName> {
+        self.shared.book.lock().service_of(id)
     }
 
     fn times(&self, ids: &[LeaseId]) -> Vec<Option<LeaseTimes>> {

@@ -11,8 +11,9 @@ use crate::{
 };
 
 use super::{
-    book::{Book, BookRules, Now, Record},
+    book::{Book, BookRules, Now},
     draft::Draft,
+    names::Record,
 };
 
 /// A registration as the book takes it: tokens are hashes, and a fresh id and token are
@@ -83,8 +84,8 @@ impl Book {
         };
         head.revision = draft.revision_for(Instance::bytes_of(entry.content.view()));
         let instance = entry.content.instance(head);
-        let record = Record::new(instance.clone(), entry.fresh_token, entry.peer);
-        self.enter(handle, record);
+        let record = Record::new(instance.clone(), entry.fresh_token);
+        self.enter(handle, record, entry.peer);
         self.show(handle, Kind::Registered, Reason::New, None, draft);
         Entered { instance, times: self.leases.view(handle), outcome: Outcome::New, fresh_token: true }
     }
@@ -131,9 +132,9 @@ impl Book {
         let fresh_token = entry.token.is_none();
         self.unclaimed.remove(&self.leases.id(handle));
         // A retry that says nothing new writes nothing.
-        if fresh_token || terms != old_terms || !self.record(handle).is_from(entry.peer) {
+        if fresh_token || terms != old_terms || self.peer(handle) != entry.peer {
+            self.comes_from(handle, entry.peer);
             let record = self.record_mut(handle);
-            record.comes_from(entry.peer);
             if fresh_token {
                 record.token = entry.fresh_token;
             }
@@ -160,8 +161,7 @@ impl Book {
                 Standing::Dead => {}
             }
             // The newest is the one that its service's name means.
-            let service = self.instance(other).service.clone();
-            self.unname(other, &service);
+            self.unname(other);
         }
         self.index_client_id(handle, client_id);
     }

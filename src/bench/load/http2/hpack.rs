@@ -85,13 +85,13 @@ mod tests {
         assert_eq!(&first[..5], [0x83, 0x86, 0x44, 6, b'/']);
         let mut second = Vec::new();
         table.write("/p.S/A", &mut second);
-        assert_eq!(second, [0x83, 0x86, 0x80 | 66, 0x80 | 65, 0x80 | 64, 0x80 | 63, 0x80 | 62]);
+        assert_eq!(second, [0x83, 0x86, 0xc2, 0xc1, 0xc0, 0xbf, 0xbe]);
         let mut other = Vec::new();
         table.write("/p.S/B", &mut other);
         assert_eq!(&other[..4], [0x83, 0x86, 0x44, 6]);
-        assert_eq!(other[10..], [0x80 | 66, 0x80 | 65, 0x80 | 64, 0x80 | 63]);
+        assert_eq!(other[10..], [0xc2, 0xc1, 0xc0, 0xbf]);
         let mut third = Vec::new();
         table.write("/p.S/A", &mut third);
-        assert_eq!(third[2..], [0x80 | 67, 0x80 | 66, 0x80 | 65, 0x80 | 64, 0x80 | 63]);
+        assert_eq!(third[2..], [0xc3, 0xc2, 0xc1, 0xc0, 0xbf]);
     }
 }
