@@ -1,5 +1,5 @@
 //! Between the wire and the inside: checks on the way in, in one place, and plain copying
-//! on the way out. No other file knows both sides.
+//! on the way out. Beside it only `encode.rs`, which writes instances, knows both sides.
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
