@@ -9,7 +9,7 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -20,6 +20,12 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
+
+use crate::{
+    auth::Grant,
+    limits::Exceeded,
+    types::{Actor, TraceId},
+};
 
 /// Who makes a call.
 #[derive(Clone, Debug)]
@@ -35,8 +41,25 @@ pub struct Caller {
     pub authority: String,
     /// Which door it came in by.
     pub door: Door,
+    /// What the key that it shows is good for; none without a key.
+    pub grant: Option<Arc<Grant>>,
+    /// The trace that the call belongs to, if it says so.
+    pub trace: Option<TraceId>,
+    /// The limit that a renewal meets, which may be let through all the same.
+    pub exceeded: Option<Exceeded>,
     /// The connection it came over.
     pub connection: Arc<Connection>,
+}
+
+impl Caller {
+    /// Who it is, for what it asks.
+    pub fn actor(&self) -> Actor {
+        Actor {
+            peer: self.peer.ip().to_canonical(),
+            key: self.grant.as_ref().map(|grant| Arc::clone(grant.name())),
+            trace: self.trace,
+        }
+    }
 }
 
 /// The doors to the service.
@@ -46,6 +69,8 @@ pub enum Door {
     Grpc,
     /// HTTP and JSON.
     Json,
+    /// The small name registry's paths.
+    Names,
 }
 
 /// Whose doing the end of a stream was.
@@ -71,6 +96,8 @@ pub struct Connection {
     /// The socket gave EOF or an error.
     lost: AtomicBool,
     liveness: watch::Sender<Liveness>,
+    /// The names that the client's certificate proves.
+    subjects: OnceLock<Vec<String>>,
     open_requests: AtomicUsize,
     began: Instant,
     /// When the last request ended, in microseconds from then.
@@ -150,6 +177,11 @@ impl Connection {
         }
     }
 
+    /// The names that the client's certificate proves; none without one.
+    pub fn subjects(&self) -> &[String] {
+        self.subjects.get().map_or(&[], Vec::as_slice)
+    }
+
     /// How many requests and streams are open.
     pub fn open_requests(&self) -> usize {
         self.open_requests.load(Ordering::Acquire)
@@ -159,6 +191,12 @@ impl Connection {
 // === impl Connection: what the connection layer records ===
 
 impl Connection {
+    /// The client proved these names.
+    pub(crate) fn record_subjects(&self, subjects: Vec<String>) {
+        // Once a connection: at its handshake.
+        let _ = self.subjects.set(subjects);
+    }
+
     /// The HTTP/2 library sends GOAWAY with an error.
     pub(crate) fn record_goaway(&self) {
         self.goaway_sent.store(true, Ordering::Release);
@@ -227,6 +265,7 @@ impl Default for Connection {
             goaway_sent: AtomicBool::new(false),
             lost: AtomicBool::new(false),
             liveness: watch::Sender::new(Liveness::default()),
+            subjects: OnceLock::new(),
             open_requests: AtomicUsize::new(0),
             began: Instant::now(),
             last_end: AtomicU64::new(0),

@@ -13,6 +13,7 @@
 //! see what it does. ARCHITECTURE.md says why.
 
 pub mod api;
+pub mod auth;
 pub mod bench;
 pub mod call;
 pub mod catalog;
@@ -21,8 +22,10 @@ pub mod config;
 pub mod engine;
 pub mod gateway;
 pub mod lease;
+pub mod limits;
 pub mod metrics;
 pub mod proto;
+pub mod reload;
 pub mod server;
 pub mod store;
 pub mod telemetry;

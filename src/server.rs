@@ -18,15 +18,18 @@ use tonic::body::Body;
 use tracing::{info, warn};
 
 use crate::{
-    api::{MAX_MESSAGE, Registry},
+    api::{Gate, MAX_MESSAGE, Registry},
+    auth::{Keys, KeysError},
     call::Caller,
     config::{Config, StoreKind},
     engine::{Engine, Health, embedded::Embedded},
     gateway::{self, EventStreams, Gateway, JsonOptions, Options, RemoteAddr},
+    limits::Limits,
     metrics::Metrics,
     proto::{FILE_DESCRIPTOR_SET, SERVICE_NAME},
+    reload::Asking,
     store::{self, Condition, StoreError},
-    transport::{Front, HostRule, Proxies, Server},
+    transport::{Entry, Front, HostRule, Proxies, Server},
 };
 use status::Status;
 
@@ -36,6 +39,9 @@ const CLOSE_AT_LEAST: Duration = Duration::from_secs(5);
 /// Why a server did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The keys cannot be read.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -59,20 +65,31 @@ pub enum Error {
     Close(Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// Where a server listens.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For gRPC and JSON.
+    pub main: TcpListener,
+    /// For the small name registry's paths.
+    pub names: Option<TcpListener>,
+}
+
 /// A server that has read what it remembers, and does not listen yet.
 pub struct Opened {
     config: Config,
     engine: Arc<dyn Engine>,
     metrics: Arc<Metrics>,
+    keys: Arc<Keys>,
     data_dir: Option<PathBuf>,
 }
 
-/// Opens the store and starts the engine, on the current tokio runtime.
+/// Reads the keys, opens the store and starts the engine, on the current tokio runtime.
 pub async fn open(config: Config) -> Result<Opened, Error> {
+    let keys = Arc::new(Keys::open(&config.access)?);
     let metrics = Arc::new(Metrics::default());
     if config.store.kind == StoreKind::Memory {
         let engine = Embedded::in_memory(&config.leases, config.history_bytes, Arc::clone(&metrics));
-        return Ok(Opened { config, engine: Arc::new(engine), metrics, data_dir: None });
+        return Ok(Opened { config, engine: Arc::new(engine), metrics, keys, data_dir: None });
     }
     let dir = config.store.data_dir.clone().or_else(store::default_dir).ok_or(Error::NoDataDir)?;
     let (engine, condition) = {
@@ -82,7 +99,7 @@ pub async fn open(config: Config) -> Result<Opened, Error> {
         tokio::task::spawn_blocking(open).await.map_err(Error::Opening)??
     };
     say_condition(&condition, &dir, &engine);
-    Ok(Opened { config, engine: Arc::new(engine), metrics, data_dir: Some(dir) })
+    Ok(Opened { config, engine: Arc::new(engine), metrics, keys, data_dir: Some(dir) })
 }
 
 fn say_condition(condition: &Condition, dir: &Path, engine: &Embedded) {
@@ -120,26 +137,43 @@ impl Opened {
         Arc::clone(&self.engine)
     }
 
-    /// Serves until `shutdown` resolves, then drains: nothing expires any more, health says
+    /// Serves until `shutdown` resolves, reading files of keys and certificates again whenever
+    /// `asking` asks for it;  then drains: nothing expires any more, health says
     /// `NOT_SERVING`, streams are told when to come back, connections end, the store is closed.
-    pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+    pub async fn run(
+        self,
+        listeners: Listeners,
+        asking: Asking,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), Error> {
         let engine = Arc::clone(&self.engine);
         let patience = self.config.drain_timeout.max(CLOSE_AT_LEAST);
-        let served = self.serve(listener, shutdown).await;
+        let served = self.serve(listeners, asking, shutdown).await;
         let closed = tokio::time::timeout(patience, engine.close()).await;
         closed.unwrap_or_else(|_| Err("the disk does not answer".into())).map_err(Error::Close)?;
         info!("stopped");
         served
     }
 
-    async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-        let Self { config, engine, metrics, .. } = self;
+    async fn serve(
+        self,
+        listeners: Listeners,
+        _asking: Asking,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), Error> {
+        let Self { config, engine, metrics, keys, .. } = self;
+        let gate = Arc::new(Gate {
+            keys,
+            protect_reads: config.access.protect_reads,
+            limits: Arc::new(Limits::new(&config.rates)),
+        });
+        let listener = listeners.main;
         let listen = listener.local_addr().map_err(Error::Listener)?;
         let (mut reporter, health) = tonic_health::server::health_reporter();
         reporter.set_service_status(SERVICE_NAME, tonic_health::ServingStatus::Serving).await;
         let routes =
             Registry::new(Arc::clone(&engine), config.http.clone(), &config.leases, Arc::clone(&metrics))
-                .routes(health)
+                .routes(&gate, health)
                 .map_err(Error::Reflection)?;
         let options = Options {
             prefix: config.http.prefix.clone(),
@@ -157,7 +191,7 @@ impl Opened {
         let gateway = Gateway::new(FILE_DESCRIPTOR_SET, &[SERVICE_NAME], routes.clone(), options)
             .map_err(Error::Gateway)?;
         let document = gateway.openapi(&[SERVICE_NAME], &document::about()).map_err(Error::Gateway)?;
-        let status = Status::new(Arc::clone(&engine), metrics, document.into());
+        let status = Status::new(Arc::clone(&engine), metrics, gate, document.into());
 
         let json = {
             let status = status.clone();
@@ -167,7 +201,7 @@ impl Opened {
                     if let Some(peer) = request.extensions().get::<Caller>().map(|caller| caller.peer) {
                         request.extensions_mut().insert(RemoteAddr(peer));
                     }
-                    match status.answer(&request) {
+                    match status.answer(&mut request) {
                         Some(answer) => answer,
                         None => gateway.handle(request).await,
                     }
@@ -175,7 +209,11 @@ impl Opened {
             }
         };
         let proxies = Proxies::new(config.http.trusted_proxies.clone());
-        let front = Front::new(routes, json, HostRule::new(listen, &config.http), proxies);
+        let front = Front::new(
+            routes,
+            json,
+            Entry::new(HostRule::new(listen, &config.http), proxies, config.http.cors_origins.clone()),
+        );
         let stop = CancellationToken::new();
         let server = Server::new(listener, config.limits, config.drain_timeout).run(front, stop.clone());
         let drain = async {

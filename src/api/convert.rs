@@ -1,7 +1,7 @@
 //! Between the wire and the inside: checks on the way in, in one place, and plain copying
 //! on the way out. Beside it only `encode.rs`, which writes instances, knows both sides.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use prost_types::Timestamp;
 use tonic_types::FieldViolation;
@@ -11,8 +11,8 @@ use crate::{
     engine::{Engine, Registration},
     proto::{self, codec::unreadable, wire},
     types::{
-        Content, Filter, Instance, LeaseTimes, Moment, NameError, Packer, Revision, ServiceName, ServiceUrl,
-        Target, UrlError, WallTime,
+        Actor, Content, Filter, Instance, LeaseTimes, Moment, NameError, Packer, Revision, ServiceName,
+        ServiceUrl, Target, UrlError, WallTime,
     },
     wire::Encoder,
 };
@@ -36,7 +36,7 @@ type Violations = Vec<FieldViolation>;
 // === in ===
 
 /// Checks a registration, encoded. Every fault is named, its field's path starting with `at`.
-pub(super) fn registration(message: &[u8], peer: IpAddr, at: &str) -> Result<Registration, Violations> {
+pub(super) fn registration(message: &[u8], by: &Actor, at: &str) -> Result<Registration, Violations> {
     let request = Request::read(message).map_err(|violation| vec![below(at, violation)])?;
     let mut faults = Violations::new();
     let mut fault = |field: &str, text: String| faults.push(violation(format!("{at}{field}"), text));
@@ -83,7 +83,7 @@ pub(super) fn registration(message: &[u8], peer: IpAddr, at: &str) -> Result<Reg
                 ttl_wish: request.ttl_seconds,
                 drop_grace,
                 token: (!request.lease_token.is_empty()).then(|| request.lease_token.to_owned()),
-                peer,
+                by: by.clone(),
             })
         }
         _ => Err(faults),

@@ -15,7 +15,7 @@ fn request() -> proto::RegisterRequest {
 
 #[expect(clippy::needless_pass_by_value, reason = "as the tests have it")]
 fn registration(request: proto::RegisterRequest, peer: IpAddr, at: &str) -> Result<Registration, Violations> {
-    super::registration(&request.encode_to_vec(), peer, at)
+    super::registration(&request.encode_to_vec(), &Actor::at(peer), at)
 }
 
 fn text(text: &str) -> Value {

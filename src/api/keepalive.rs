@@ -222,7 +222,7 @@ impl Keeper {
             if let Some(Ask::Attach { ids, tokens }) = asks.get(told.len()) {
                 let token = |id| tokens.as_ref().and_then(|tokens| tokens.get(id).copied());
                 let leases = ids.iter().map(|id| (*id, token(id))).collect();
-                let refused = self.engine.attach(self.stream, leases).await?;
+                let refused = self.engine.attach(self.stream, leases, self.caller.actor()).await?;
                 told.push(Told { beat: self.engine.answer(self.stream), refused });
             }
         }
@@ -282,7 +282,7 @@ impl Keeper {
                 StreamEnd::Server
             }
         };
-        self.engine.end_stream(self.stream, end, at);
+        self.engine.end_stream(self.stream, end, at, self.caller.actor());
     }
 }
 

@@ -4,6 +4,7 @@
 mod admin;
 mod convert;
 mod encode;
+mod gate;
 mod info;
 mod keepalive;
 mod list;
@@ -12,6 +13,8 @@ mod request;
 mod token;
 mod unary;
 mod watch;
+
+pub use gate::{Gate, Gated, Rpc};
 
 use std::sync::Arc;
 
@@ -50,9 +53,10 @@ impl Registry {
     }
 
     /// This service with the one for those who run it, health and both versions of reflection,
-    /// ready to be called.
+    /// behind the gate, ready to be called.
     pub fn routes(
         self,
+        gate: &Arc<Gate>,
         health: HealthServer<impl Health>,
     ) -> Result<Routes, tonic_reflection::server::Error> {
         let reflection = || {
@@ -62,11 +66,11 @@ impl Registry {
         };
         let mut routes = Routes::builder();
         routes
-            .add_service(AdminServer::new(admin::Admin::new(Arc::clone(&self.engine))))
-            .add_service(RegistryServer::new(self).max_decoding_message_size(MAX_MESSAGE))
-            .add_service(health)
-            .add_service(reflection().build_v1()?)
-            .add_service(reflection().build_v1alpha()?);
+            .add_service(Gated::new(AdminServer::new(admin::Admin::new(Arc::clone(&self.engine))), gate))
+            .add_service(Gated::new(RegistryServer::new(self).max_decoding_message_size(MAX_MESSAGE), gate))
+            .add_service(Gated::new(health, gate))
+            .add_service(Gated::new(reflection().build_v1()?, gate))
+            .add_service(Gated::new(reflection().build_v1alpha()?, gate));
         Ok(routes.routes().prepare())
     }
 }

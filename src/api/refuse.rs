@@ -1,5 +1,7 @@
 //! How refusals are said on the wire, and logged.
 
+use std::time::Duration;
+
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 use tracing::info;
@@ -39,6 +41,12 @@ pub(super) fn invalid(mut violations: Vec<FieldViolation>) -> Status {
         .join("; ");
     let message = message + &more;
     Status::with_error_details(Code::InvalidArgument, message, ErrorDetails::with_bad_request(violations))
+}
+
+/// `RESOURCE_EXHAUSTED`, and when to try again.
+pub(super) fn exhausted(message: impl Into<String>, retry_after: Duration) -> Status {
+    let details = ErrorDetails::with_retry_info(Some(retry_after));
+    Status::with_error_details(Code::ResourceExhausted, message, details)
 }
 
 /// A text of others, as far as a refusal shows it.

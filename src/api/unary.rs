@@ -1,7 +1,7 @@
 //! The service trait: each RPC from request to answer. Streams have files of their own.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     sync::Arc,
 };
 
@@ -33,7 +33,7 @@ impl registry_server::Registry for Registry {
     ) -> Result<Response<wire::RegisterResponse>, Status> {
         let (caller, request) = opened(request);
         let refused = log_refusal("Register", &caller);
-        let registration = convert::registration(&request.0, address(&caller), "");
+        let registration = convert::registration(&request.0, &caller.actor(), "");
         let registration = registration.map_err(invalid).map_err(&refused)?;
         let registered = self.engine.register(vec![registration]).await.map_err(Status::from)?;
         let registered = registered.into_iter().next();
@@ -53,10 +53,11 @@ impl registry_server::Registry for Registry {
             let text = format!("are {count}; at most {MAX_BATCH} are taken in one call");
             return Err(refused(invalid(vec![convert::violation("requests", text)])));
         }
+        let by = caller.actor();
         let mut good = Vec::with_capacity(count);
         let mut results: Vec<Option<Status>> = Vec::with_capacity(count);
         for (index, entry) in request.requests.iter().enumerate() {
-            match convert::registration(entry, address(&caller), &format!("requests[{index}].")) {
+            match convert::registration(entry, &by, &format!("requests[{index}].")) {
                 Ok(registration) => {
                     good.push(registration);
                     results.push(None);
@@ -240,25 +241,23 @@ fn opened<T>(request: Request<T>) -> (Caller, T) {
     (extensions.remove::<Caller>().unwrap_or_else(this_machine), message)
 }
 
-fn this_machine() -> Caller {
+pub(super) fn this_machine() -> Caller {
     Caller {
         peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         proxied: false,
         scheme: "http",
         authority: "localhost".to_owned(),
         door: Door::Grpc,
+        grant: None,
+        trace: None,
+        exceeded: None,
         connection: Arc::default(),
     }
 }
 
 fn proof(lease_token: &str, caller: &Caller) -> Proof {
     let token = (!lease_token.is_empty()).then(|| hash_token(lease_token));
-    Proof { token, peer: address(caller) }
-}
-
-/// The caller's address; an IPv4 one is the same however the socket shows it.
-fn address(caller: &Caller) -> IpAddr {
-    caller.peer.ip().to_canonical()
+    Proof { token, by: caller.actor() }
 }
 
 fn rpc_status(status: &Status) -> tonic_types::Status {

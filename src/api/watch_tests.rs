@@ -11,7 +11,7 @@ use crate::{
     engine::{Proof, Registration, embedded::Embedded},
     metrics::Metrics,
     proto::event::Reason,
-    types::{Content, Info, LeaseId, Parts, ServiceName, ServiceUrl, Target},
+    types::{Actor, Content, Info, LeaseId, Parts, ServiceName, ServiceUrl, Target},
 };
 
 const PEER: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -30,7 +30,7 @@ fn replica(n: usize, weight: u32) -> Registration {
         ttl_wish: 3600,
         drop_grace: None,
         token: None,
-        peer: PEER,
+        by: Actor::at(PEER),
     }
 }
 
@@ -76,7 +76,7 @@ async fn a_slow_reader_of_a_snapshot_converges_before_it_is_synced() {
         if parts == 1 {
             // More than the history holds, of what the reader has seen and of what it has not.
             for id in ids.iter().step_by(10) {
-                let proof = Proof { token: None, peer: PEER };
+                let proof = Proof { token: None, by: Actor::at(PEER) };
                 engine.deregister(Target::Id(*id), proof).await.unwrap();
             }
             register(&engine, (1..3000).step_by(10).map(|n| (n, 7))).await;

@@ -16,7 +16,9 @@ use super::{
 };
 use crate::{
     config::{Config, Durability},
-    server, telemetry,
+    reload::Asking,
+    server::{self, Listeners},
+    telemetry,
 };
 
 /// Run a registry
@@ -57,19 +59,28 @@ impl Serve {
 async fn listen_and_serve(config: Config) -> Result<(), Failure> {
     let stop = signals::stop_token()
         .map_err(|error| Failure::other(format!("cannot listen for signals: {error}")))?;
-    let listener = TcpListener::bind(config.listen).await.map_err(|error| {
-        Failure::other(format!("cannot listen on {}: {error}; choose another with --listen", config.listen))
-    })?;
-    let address = listener
+    let asking = Asking::default();
+    let main = bind(config.listen, "--listen").await?;
+    let address = main
         .local_addr()
         .map_err(|error| Failure::other(format!("cannot tell the address listened on: {error}")))?;
+    let names = match config.name_registry_listen {
+        Some(address) => Some(bind(address, "--name-registry-listen").await?),
+        None => None,
+    };
     let durability = config.store.durability;
     let server = server::open(config).await.map_err(|error| Failure::other(error.to_string()))?;
     announce(&promise(server.data_dir(), durability), address)?;
     // The process ends with it: nobody waits until a million leases are freed one by one.
     std::mem::forget(server.engine());
-    let ended = server.run(listener, stop.cancelled_owned()).await;
+    let ended = server.run(Listeners { main, names }, asking, stop.cancelled_owned()).await;
     ended.map_err(|error| Failure::other(error.to_string()))
+}
+
+async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Failure::other(format!("cannot listen on {address}: {error}; choose another with {flag}"))
+    })
 }
 
 /// Where registrations are kept, and what a crash can lose.

@@ -8,7 +8,7 @@ pub mod embedded;
 mod reader;
 mod view;
 
-use std::{collections::BTreeMap, error::Error, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, error::Error, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use smallvec::SmallVec;
@@ -19,7 +19,7 @@ pub use crate::store::Export;
 pub use reader::{Encoded, Reader, Reading};
 pub use view::{SnapshotError, View};
 
-use crate::types::{Content, Instance, LeaseId, LeaseTimes, Moment, ServiceName, Target, WallTime};
+use crate::types::{Actor, Content, Instance, LeaseId, LeaseTimes, Moment, ServiceName, Target, WallTime};
 
 /// A registry's truth.
 #[async_trait]
@@ -61,12 +61,13 @@ pub trait Engine: Send + Sync + 'static {
     /// [`Engine::attach`].
     fn keep(&self, stream: StreamId, asks: &[Ask], told: &mut Vec<Told>);
 
-    /// Attaches leases to a stream and renews them; brings suspect and lapsed ones back.
+    /// Attaches leases to a stream and renews them, for `by`; brings suspect and lapsed ones back.
     /// Returns those that could not be.
     async fn attach(
         &self,
         stream: StreamId,
         leases: Vec<(LeaseId, Option<TokenHash>)>,
+        by: Actor,
     ) -> Result<Vec<(LeaseId, Refusal)>, Refusal>;
 
     /// Releases leases from a stream, all if none is named. Returns those that it does not
@@ -79,8 +80,8 @@ pub trait Engine: Send + Sync + 'static {
     /// What the answer to a beat says; what was lost is said once.
     fn answer(&self, stream: StreamId) -> Beat;
 
-    /// Ends a stream that ended at `at`.
-    fn end_stream(&self, stream: StreamId, end: StreamEnd, at: Moment);
+    /// Ends a stream of `by` that ended at `at`.
+    fn end_stream(&self, stream: StreamId, end: StreamEnd, at: Moment, by: Actor);
 
     /// From now on nothing expires: the server is leaving.
     fn freeze(&self);
@@ -119,8 +120,8 @@ pub struct Registration {
     pub drop_grace: Option<Duration>,
     /// Its lease token, if it sent one.
     pub token: Option<String>,
-    /// Where it calls from.
-    pub peer: IpAddr,
+    /// Who registers it.
+    pub by: Actor,
 }
 
 /// The first half of the SHA-256 of a lease token, as many bits as the token has; the token itself
@@ -128,12 +129,12 @@ pub struct Registration {
 pub type TokenHash = [u8; 16];
 
 /// What a caller shows to touch a registration.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Proof {
     /// The hash of the lease token it sent, if it did.
     pub token: Option<TokenHash>,
-    /// Where it calls from; decides between replicas of one name.
-    pub peer: IpAddr,
+    /// Who it is; where it calls from decides between replicas of one name.
+    pub by: Actor,
 }
 
 /// What a message of a stream asks for.

@@ -11,6 +11,8 @@ use http_body_util::Full;
 use tonic::{Code, body::Body};
 
 use crate::{
+    api::{Gate, Rpc},
+    call::Caller,
     engine::{Engine, Health},
     gateway,
     metrics::{self, Metrics},
@@ -24,14 +26,20 @@ pub(super) struct Status {
     draining: Arc<AtomicBool>,
     engine: Arc<dyn Engine>,
     metrics: Arc<Metrics>,
+    gate: Arc<Gate>,
     /// The OpenAPI document, made once.
     document: Bytes,
 }
 
 impl Status {
     /// Of a server that serves.
-    pub(super) fn new(engine: Arc<dyn Engine>, metrics: Arc<Metrics>, document: Bytes) -> Self {
-        Self { draining: Arc::default(), engine, metrics, document }
+    pub(super) fn new(
+        engine: Arc<dyn Engine>,
+        metrics: Arc<Metrics>,
+        gate: Arc<Gate>,
+        document: Bytes,
+    ) -> Self {
+        Self { draining: Arc::default(), engine, metrics, gate, document }
     }
 
     /// From now on it drains.
@@ -40,8 +48,15 @@ impl Status {
     }
 
     /// The answer, if the request is for one of these paths.
-    pub(super) fn answer(&self, request: &Request<Body>) -> Option<Response<Body>> {
+    pub(super) fn answer(&self, request: &mut Request<Body>) -> Option<Response<Body>> {
         let is_get = request.method() == Method::GET;
+        let path = request.uri().path();
+        if matches!(path, "/metrics" | document::PATH)
+            && is_get
+            && let Err(status) = self.admit(Rpc::of(path), request)
+        {
+            return Some(gateway::error_response(status.code(), status.message()));
+        }
         match request.uri().path() {
             // What a HEAD would have as a body, hyper leaves out.
             "/health" if is_get || request.method() == Method::HEAD => Some(self.health()),
@@ -54,6 +69,14 @@ impl Status {
             }
             _ => None,
         }
+    }
+
+    fn admit(&self, rpc: Rpc, request: &mut Request<Body>) -> Result<(), tonic::Status> {
+        let caller = request.extensions_mut().remove::<Caller>();
+        let mut caller = caller.ok_or_else(|| tonic::Status::internal("the caller is not known"))?;
+        let admitted = self.gate.admit(rpc, request.headers(), &mut caller);
+        request.extensions_mut().insert(caller);
+        admitted
     }
 
     fn health(&self) -> Response<Body> {

@@ -62,7 +62,7 @@ pub async fn serve<H: Handler>(stream: TcpStream, peer: SocketAddr, shared: Arc<
         Ok(Err(error)) => return tracing::debug!(%peer, %error, "ended before it spoke"),
         Err(_) => return tracing::debug!(%peer, "did not say its protocol in time"),
     };
-    let origin = Origin { peer, scheme: "http", connection };
+    let origin = Origin { peer, proxied: false, scheme: "http", connection };
     let served = match protocol {
         Protocol::Http1 => serve_http1(io, origin, shared).await,
         Protocol::Http2 => serve_http2(io, origin, shared).await,

@@ -1,28 +1,23 @@
 //! The front door: tells gRPC from JSON by the content type, since both come in on one
-//! port, and applies the Host rule before either.
+//! port, once either is let in.
 
-use http::{
-    HeaderMap, HeaderValue, Request, Response, StatusCode, Version,
-    header::{CONTENT_TYPE, HOST},
-};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header::CONTENT_TYPE};
 use tonic::{Code, Status, body::Body, service::Routes};
 use tower::ServiceExt as _;
 
 use super::{
     Handler, Origin,
-    host::{HostRule, Refusal},
-    proxy::{Forwarded, Proxies},
+    entry::{self, Entry},
 };
-use crate::call::{Caller, Door};
+use crate::call::Door;
 
 /// Dispatches between the gRPC services and one handler for everything else. Both find a
-/// [`Caller`] in the request's extensions.
+/// [`Caller`](crate::call::Caller) in the request's extensions.
 #[derive(Clone, Debug)]
 pub struct Front<J> {
     grpc: Routes,
     json: J,
-    hosts: HostRule,
-    proxies: Proxies,
+    entry: Entry,
 }
 
 impl<J, F> Front<J>
@@ -30,58 +25,20 @@ where
     J: Fn(Request<Body>) -> F + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send,
 {
-    /// Serves `grpc` to gRPC requests and `json` to all others, under the hosts of `hosts`,
-    /// believing `proxies` what they say of their clients.
-    pub fn new(grpc: Routes, json: J, hosts: HostRule, proxies: Proxies) -> Self {
-        Self { grpc: grpc.prepare(), json, hosts, proxies }
+    /// Serves `grpc` to gRPC requests and `json` to all others that `entry` admits.
+    pub fn new(grpc: Routes, json: J, entry: Entry) -> Self {
+        Self { grpc: grpc.prepare(), json, entry }
     }
 
-    /// The authority that `request` may be served under.
-    fn authority(&self, request: &Request<Body>, forwarded: &Forwarded) -> Result<String, Status> {
-        let named = match &forwarded.host {
-            Some(host) => Ok(host.as_str()),
-            None => named_authority(request),
-        };
-        if is_health_check(request.uri().path()) {
-            // Probes come by address, or by HTTP/1.0 without any name.
-            return Ok(named.unwrap_or_default().to_owned());
-        }
-        let named = named?;
-        match self.hosts.check(named) {
-            Ok(()) => Ok(named.to_owned()),
-            Err(refusal @ Refusal::Malformed(_)) => Err(Status::invalid_argument(refusal.to_string())),
-            Err(refusal @ Refusal::NotAllowed(_)) => Err(Status::permission_denied(refusal.to_string())),
-        }
-    }
-}
-
-impl<J, F> Handler for Front<J>
-where
-    J: Fn(Request<Body>) -> F + Send + Sync + 'static,
-    F: Future<Output = Response<Body>> + Send,
-{
-    async fn handle(&self, mut request: Request<Body>, origin: Origin) -> Response<Body> {
+    async fn answer(&self, mut request: Request<Body>, origin: Origin) -> Response<Body> {
         let is_grpc = is_grpc(&request);
         if is_grpc && request.version() != Version::HTTP_2 {
             return needs_http2();
         }
-        let forwarded = self.proxies.forwarded(origin.peer, request.headers());
-        let authority = match self.authority(&request, &forwarded) {
-            Ok(authority) => authority,
-            Err(status) => {
-                let (peer, code) = (origin.peer.ip(), status.code());
-                tracing::info!(%peer, ?code, reason = status.message(), "refused");
-                return refusal(is_grpc, &status);
-            }
-        };
-        request.extensions_mut().insert(Caller {
-            peer: forwarded.peer.unwrap_or(origin.peer),
-            proxied: forwarded.proxied,
-            scheme: forwarded.scheme.unwrap_or(origin.scheme),
-            authority,
-            door: if is_grpc { Door::Grpc } else { Door::Json },
-            connection: origin.connection,
-        });
+        let door = if is_grpc { Door::Grpc } else { Door::Json };
+        if let Err(status) = self.entry.admit(&mut request, origin, door) {
+            return refusal(is_grpc, &status);
+        }
         if !is_grpc {
             // Apart from the frame that both ways share: it is many times the larger.
             return Box::pin((self.json)(request)).await;
@@ -93,6 +50,25 @@ where
             }
             Err(never) => match never {},
         }
+    }
+}
+
+impl<J, F> Handler for Front<J>
+where
+    J: Fn(Request<Body>) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send,
+{
+    async fn handle(&self, request: Request<Body>, origin: Origin) -> Response<Body> {
+        let Some(page) = self.entry.allowed_origin(request.headers()) else {
+            return self.answer(request, origin).await;
+        };
+        let mut response = if entry::is_preflight(&request) {
+            entry::preflight()
+        } else {
+            Box::pin(self.answer(request, origin)).await
+        };
+        entry::open_to(page, response.headers_mut());
+        response
     }
 }
 
@@ -131,34 +107,6 @@ pub fn refusal(is_grpc: bool, status: &Status) -> Response<Body> {
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(CONTENT_TYPE, json);
     response
-}
-
-/// The authority that `request` names, unchecked.
-fn named_authority<B>(request: &Request<B>) -> Result<&str, Status> {
-    let mut hosts = request.headers().get_all(HOST).iter();
-    let host = hosts.next().map(HeaderValue::as_bytes);
-    if hosts.next().is_some() {
-        return Err(Status::invalid_argument("the request has several Host headers"));
-    }
-    let named = match (request.uri().authority(), host) {
-        // RFC 9113, section 8.3.1: the two must not differ. Over HTTP/1 the target's
-        // authority replaces the header (RFC 9112, section 3.2.2).
-        (Some(authority), Some(host))
-            if request.version() == Version::HTTP_2
-                && !authority.as_str().as_bytes().eq_ignore_ascii_case(host) =>
-        {
-            return Err(Status::invalid_argument("Host differs from :authority"));
-        }
-        (Some(authority), _) => Some(authority.as_str()),
-        (None, Some(host)) => str::from_utf8(host).ok(),
-        (None, None) => None,
-    };
-    named.ok_or_else(|| Status::invalid_argument("the request names no host; send a Host header"))
-}
-
-/// Paths that answer under any host: orchestrators probe them by address.
-fn is_health_check(path: &str) -> bool {
-    matches!(path, "/health" | "/healthz") || path.starts_with("/grpc.health.v1.Health/")
 }
 
 fn needs_http2() -> Response<Body> {

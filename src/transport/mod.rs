@@ -8,11 +8,13 @@
 mod accept;
 mod body;
 mod connection;
+mod entry;
 mod front;
 mod host;
 mod io;
 mod keepalive;
 mod proxy;
+mod traffic;
 
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -27,9 +29,11 @@ use tonic::body::Body;
 
 use self::{accept::Acceptor, connection::Shared};
 pub use self::{
-    front::Front,
+    entry::Entry,
+    front::{Front, refusal},
     host::{HostRule, Refusal},
     proxy::Proxies,
+    traffic::{Count, Traffic},
 };
 use crate::{call::Connection, config::ConnectionLimits};
 
@@ -46,6 +50,8 @@ pub trait Handler: Send + Sync + 'static {
 pub struct Origin {
     /// The peer's address; an IPv4 one is written as such whatever the listener.
     pub peer: SocketAddr,
+    /// Whether a trusted proxy said so.
+    pub proxied: bool,
     /// `http` or `https`.
     pub scheme: &'static str,
     /// The connection it came over.

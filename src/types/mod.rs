@@ -1,6 +1,7 @@
 //! What the registry talks about, parsed at the door: inside, no string is a name, an
 //! address or an id any more. Everything here is plain data; start with [`Instance`].
 
+mod actor;
 mod content;
 mod digest;
 mod filter;
@@ -10,6 +11,7 @@ mod name;
 mod time;
 mod url;
 
+pub use actor::{Actor, TraceId};
 pub use content::{Content, ContentRef, Info, PackedError, Packer, Parts};
 pub use digest::Digest;
 pub use filter::Filter;

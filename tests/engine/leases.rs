@@ -11,7 +11,7 @@ use leasehold::{
 
 use crate::{
     follower::{Follower, LAPSED, LEFT, NEW, REVIVED},
-    rig::{Rig, SOON, TTL, brief, full, keep_up, not_found, replica, wait_for, within},
+    rig::{Rig, SOON, TTL, brief, by, full, keep_up, not_found, replica, wait_for, within},
     subject::{Settings, Subject},
 };
 
@@ -171,7 +171,7 @@ pub async fn who_is_frozen_expires_nobody<S: Subject>() {
     let stream = rig.attached(dropped.id).await.unwrap();
     rig.freeze();
     let (_, list) = rig.list();
-    rig.end_stream(stream, StreamEnd::Client, rig.now());
+    rig.end_stream(stream, StreamEnd::Client, rig.now(), by());
     // That nothing happens can only be waited for: three TTLs.
     let listed = |id| list.iter().any(|instance| instance.id == id);
     let gone = follower.within(TTL * 3, |seen| seen.event.kind == Kind::Expired && listed(seen.id())).await;

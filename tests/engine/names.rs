@@ -2,7 +2,7 @@
 
 use leasehold::{
     engine::{Proof, Refusal, Registration, Renewed},
-    types::LeaseId,
+    types::{Actor, LeaseId},
 };
 
 use crate::{
@@ -22,7 +22,9 @@ impl<S> Rig<S> {
     }
 }
 
-const OTHER: Proof = Proof { token: None, peer: OTHER_PEER };
+fn stranger_here() -> Proof {
+    Proof { token: None, by: Actor::at(OTHER_PEER) }
+}
 
 fn ambiguous(mut ids: Vec<LeaseId>) -> Result<LeaseId, Refusal> {
     ids.sort();
@@ -37,13 +39,13 @@ pub async fn a_name_means_one_or_nobody<S: Subject>() {
 
     let first = rig.registered(replica("pair", "http://pair:1")).await.instance.id;
     assert_eq!(rig.meant(proof()).await, Ok(first));
-    assert_eq!(rig.meant(OTHER).await, Ok(first), "the only one, wherever the caller is");
+    assert_eq!(rig.meant(stranger_here()).await, Ok(first), "the only one, wherever the caller is");
 
     let second = rig.registered(replica("pair", "http://pair:2")).await.instance.id;
     let both = || ambiguous(vec![first, second]);
     assert_eq!(rig.meant(proof()).await, both());
     assert_eq!(rig.ended(proof()).await, both());
-    assert_eq!(rig.ended(OTHER).await, both());
+    assert_eq!(rig.ended(stranger_here()).await, both());
     assert_eq!(rig.ids().len(), 2, "nobody is ended by guess");
 
     // One that was deregistered is a candidate still: else its sibling would be ended by a retry.
@@ -54,22 +56,25 @@ pub async fn a_name_means_one_or_nobody<S: Subject>() {
 
 pub async fn a_caller_means_its_own<S: Subject>() {
     let rig = Rig::<S>::start().await;
-    let at = |url: &str, peer| Registration { peer, ..replica("pair", url) };
+    let at = |url: &str, peer| Registration { by: Actor::at(peer), ..replica("pair", url) };
     let own = rig.registered(at("http://pair:1", PEER)).await.instance.id;
     let other = rig.registered(at("http://pair:2", OTHER_PEER)).await.instance.id;
     assert_eq!(rig.meant(proof()).await, Ok(own));
-    assert_eq!(rig.meant(OTHER).await, Ok(other));
-    let stranger = Proof { token: None, peer: "2001:db8::1".parse().unwrap() };
+    assert_eq!(rig.meant(stranger_here()).await, Ok(other));
+    let stranger = Proof { token: None, by: Actor::at("2001:db8::1".parse().unwrap()) };
     assert_eq!(rig.meant(stranger).await, ambiguous(vec![own, other]));
 
     // Where its last Register came from counts, with or without its token.
     let moved = rig.registered(at("http://pair:2", PEER)).await;
     assert_eq!(rig.meant(proof()).await, ambiguous(vec![own, other]));
-    assert_eq!(rig.meant(OTHER).await, ambiguous(vec![own, other]));
+    assert_eq!(rig.meant(stranger_here()).await, ambiguous(vec![own, other]));
     rig.registered(Registration { token: Some(moved.token), ..at("http://pair:2", OTHER_PEER) }).await;
-    assert_eq!(rig.ended(OTHER).await, Ok(other));
+    assert_eq!(rig.ended(stranger_here()).await, Ok(other));
     assert_eq!(rig.ids(), [own]);
-    assert!(matches!(rig.ended(OTHER).await, Err(Refusal::NotFound(_))), "its own is ended already");
+    assert!(
+        matches!(rig.ended(stranger_here()).await, Err(Refusal::NotFound(_))),
+        "its own is ended already"
+    );
     assert_eq!(rig.ended(proof()).await, Ok(own));
 }
 

@@ -18,7 +18,7 @@ use leasehold::{
 use crate::{
     follower::{DROPPED, Follower, LAPSED, NEW, RECOVERED, REVIVED, SUSPECT, Seen},
     rig::{
-        OTHER_PEER, PEER, Rig, TTL, brief, full, named, not_found, proof, proof_of, replica, with, within,
+        OTHER_PEER, PEER, Rig, TTL, brief, by, full, named, not_found, proof, proof_of, replica, with, within,
     },
     subject::{Settings, Subject, survived},
 };
@@ -88,7 +88,7 @@ pub async fn a_lease_that_was_renewed_comes_back_too<S: Subject>() {
         rig.renewed(renewed.id).await.unwrap();
         assert!(follower.read().is_empty(), "none of this is a change");
         // What ends of them right after a start was ended by it.
-        rig.end_stream(stream, StreamEnd::Client, rig.now());
+        rig.end_stream(stream, StreamEnd::Client, rig.now(), by());
         follower.settle(&rig).await;
         if rig.started.elapsed() < Duration::from_secs(10) {
             assert_eq!(follower.told_of(attached.id), []);
@@ -305,7 +305,8 @@ pub async fn a_lease_token_is_kept<S: Subject>() {
 pub async fn where_a_registration_came_from_is_kept<S: Subject>() {
     for end in survived::<S>() {
         let mut rig = Rig::<S>::start().await;
-        let at = |url: &str, peer| Registration { peer, ..replica("pair", url) };
+        let at =
+            |url: &str, peer| Registration { by: leasehold::types::Actor::at(peer), ..replica("pair", url) };
         let own = rig.registered(at("http://pair:1", PEER)).await.instance.id;
         // It moves, and nothing else of it changes: neither its content nor its token.
         let other = rig.registered(at("http://pair:2", PEER)).await;
@@ -313,7 +314,7 @@ pub async fn where_a_registration_came_from_is_kept<S: Subject>() {
         assert_eq!(rig.registered(moved).await.outcome, Outcome::Unchanged);
         rig.restart(*end).await;
 
-        let by = |peer| leasehold::engine::Proof { token: None, peer };
+        let by = |peer| leasehold::engine::Proof { token: None, by: leasehold::types::Actor::at(peer) };
         for (peer, id) in [(PEER, own), (OTHER_PEER, other.instance.id)] {
             let ended = within("an answer", rig.deregister(named("pair"), by(peer))).await;
             assert_eq!(ended.map(|ended| ended.instance.id).ok(), Some(id), "after {end:?}");

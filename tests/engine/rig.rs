@@ -13,8 +13,8 @@ use leasehold::{
     catalog::{Kind, Reason},
     engine::{Engine, Proof, Refusal, Registered, Registration, StreamEnd, StreamId, embedded::hash_token},
     types::{
-        Content, Filter, Info, Instance, LeaseId, Moment, Parts, Revision, ServiceName, ServiceUrl, Target,
-        Ttl,
+        Actor, Content, Filter, Info, Instance, LeaseId, Moment, Parts, Revision, ServiceName, ServiceUrl,
+        Target, Ttl,
     },
 };
 use prost::Message as _;
@@ -157,7 +157,7 @@ impl<S> Rig<S> {
     /// Attaches one lease to a new stream; says why it could not be.
     pub async fn attached(&self, id: LeaseId) -> Result<StreamId, Refusal> {
         let stream = self.open_stream(false);
-        let mut refused = within("an answer", self.attach(stream, vec![(id, None)])).await?;
+        let mut refused = within("an answer", self.attach(stream, vec![(id, None)], by())).await?;
         match refused.pop() {
             None => Ok(stream),
             Some((refused, refusal)) => {
@@ -185,9 +185,9 @@ impl<S> Rig<S> {
         loop {
             let stream = self.open_stream(proxied);
             let leases = ids.iter().map(|id| (*id, None)).collect();
-            assert_eq!(within("an answer", self.attach(stream, leases)).await, Ok(vec![]));
+            assert_eq!(within("an answer", self.attach(stream, leases, by())).await, Ok(vec![]));
             let ended = Instant::now();
-            self.end_stream(stream, StreamEnd::Client, self.now());
+            self.end_stream(stream, StreamEnd::Client, self.now(), by());
             follower.settle(self).await;
             let dropped = |seen: &&Seen| seen.at >= ended && seen.event.reason == Reason::StreamDropped;
             let seen: Vec<&Seen> = follower.seen.iter().filter(dropped).collect();
@@ -218,7 +218,7 @@ pub fn replica(service: &str, url: &str) -> Registration {
         zone: String::new(),
         weight: 0,
     });
-    Registration { client_id: None, content, ttl_wish: 0, drop_grace: None, token: None, peer: PEER }
+    Registration { client_id: None, content, ttl_wish: 0, drop_grace: None, token: None, by: by() }
 }
 
 /// The same, with a TTL of 1 s.
@@ -251,14 +251,19 @@ pub fn info(key: &str, value: &str) -> Info {
     Info(Struct { fields: [(key.to_owned(), value)].into() }.encode_to_vec().into())
 }
 
+/// The usual caller.
+pub fn by() -> Actor {
+    Actor::at(PEER)
+}
+
 /// No token, from the usual caller.
 pub fn proof() -> Proof {
-    Proof { token: None, peer: PEER }
+    Proof { token: None, by: by() }
 }
 
 /// This token.
 pub fn proof_of(token: &str) -> Proof {
-    Proof { token: Some(hash_token(token)), peer: PEER }
+    Proof { token: Some(hash_token(token)), by: by() }
 }
 
 /// A target by its name.

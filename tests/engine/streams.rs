@@ -11,7 +11,7 @@ use leasehold::{
 
 use crate::{
     follower::{CONTENT, DROPPED, Follower, LAPSED, LEFT, NEW, RECOVERED, REVIVED, SUSPECT},
-    rig::{Rig, TTL, brief, full, keep_up, replica, with, within},
+    rig::{Rig, TTL, brief, by, full, keep_up, replica, with, within},
     subject::{Settings, Subject},
 };
 
@@ -34,7 +34,7 @@ pub async fn attaching_and_each_beat_renew_all<S: Subject>() {
     assert_eq!(rig.answer(stream).ttl, None, "nothing is attached");
     let before = rig.now();
     let leases = ids.iter().map(|id| (*id, None)).collect();
-    assert_eq!(within("an answer", rig.attach(stream, leases)).await, Ok(vec![]));
+    assert_eq!(within("an answer", rig.attach(stream, leases, by())).await, Ok(vec![]));
     for time in rig.times(&ids) {
         assert!(time.unwrap().renewed >= before, "attaching renews");
     }
@@ -64,7 +64,7 @@ pub async fn beats_keep_what_is_attached<S: Subject>() {
         let mut follower = Follower::of(&rig.engine);
         let stream = rig.open_stream(false);
         let leases = ids.iter().map(|id| (*id, None)).collect();
-        assert_eq!(within("an answer", rig.attach(stream, leases)).await, Ok(vec![]));
+        assert_eq!(within("an answer", rig.attach(stream, leases, by())).await, Ok(vec![]));
         let Some(beaten) = keep_up(async || rig.beat(stream)).await else { continue };
         follower.read();
         // On a slow machine they may have lapsed before they were attached.
@@ -87,7 +87,7 @@ pub async fn beats_keep_what_is_attached<S: Subject>() {
         assert_eq!(rig.ids().iter().filter(|id| ids.contains(id)).count(), 0);
 
         // Naming one does.
-        assert_eq!(within("an answer", rig.attach(stream, vec![(ids[0], None)])).await, Ok(vec![]));
+        assert_eq!(within("an answer", rig.attach(stream, vec![(ids[0], None)], by())).await, Ok(vec![]));
         assert_eq!(follower.told_of(ids[0]).last(), Some(&REVIVED));
         let sent = Instant::now();
         rig.beat(stream);
@@ -113,7 +113,7 @@ pub async fn who_cannot_be_attached_is_named<S: Subject>() {
         (lapsed, Some(wrong)),
         (lapsed, None),
     ];
-    let mut refused = within("an answer", rig.attach(stream, leases)).await.unwrap();
+    let mut refused = within("an answer", rig.attach(stream, leases, by())).await.unwrap();
     let mut expect = [
         (unknown, Refusal::NotFound(unknown.to_string())),
         (dead, Refusal::NotFound(dead.to_string())),
@@ -247,8 +247,8 @@ pub async fn a_stream_that_the_server_ends_expires_nobody<S: Subject>() {
     let stream = rig.open_stream(false);
     let sent = Instant::now();
     let leases = vec![(long.id, None), (brief.id, None)];
-    assert_eq!(within("an answer", rig.attach(stream, leases)).await, Ok(vec![]));
-    rig.end_stream(stream, StreamEnd::Server, rig.now());
+    assert_eq!(within("an answer", rig.attach(stream, leases, by())).await, Ok(vec![]));
+    rig.end_stream(stream, StreamEnd::Server, rig.now(), by());
     follower.settle(&rig).await;
     // Its TTL goes on.
     let gone = follower.until_kind("its expiry", brief.id, Kind::Expired).await;
@@ -269,7 +269,7 @@ pub async fn a_moved_lease_is_deaf_to_its_old_stream<S: Subject>() {
     for attempt in 0.. {
         let old = rig.open_stream(false);
         let leases = [moved, again, detached, ended, bait].map(|id| (id, None)).to_vec();
-        let refused = within("an answer", rig.attach(old, leases)).await.unwrap();
+        let refused = within("an answer", rig.attach(old, leases, by())).await.unwrap();
         assert!(refused.iter().all(|(id, _)| *id == ended), "{refused:?}");
 
         // To another stream; by a registration; by its own wish; by its end.
@@ -291,13 +291,13 @@ pub async fn a_moved_lease_is_deaf_to_its_old_stream<S: Subject>() {
         rig.beat(old);
         assert_eq!(rig.times(&deaf), times);
 
-        rig.end_stream(old, StreamEnd::Client, rig.now());
+        rig.end_stream(old, StreamEnd::Client, rig.now(), by());
         follower.settle(&rig).await;
         for id in deaf {
             assert_eq!(follower.told_of(id), [NEW], "round {attempt}");
         }
         assert_eq!(rig.answer(new).ttl, Some(Ttl(3600)), "it hangs on the new one");
-        rig.end_stream(new, StreamEnd::Server, rig.now());
+        rig.end_stream(new, StreamEnd::Server, rig.now(), by());
         // After a stall of the engine's own nobody drops: then the end has shown nothing.
         if rig.get(bait).is_none() {
             return;
@@ -315,7 +315,7 @@ pub async fn what_is_detached_has_a_full_ttl<S: Subject>() {
     }
     let stream = rig.open_stream(false);
     let leases = ids.iter().map(|id| (*id, None)).collect();
-    assert_eq!(within("an answer", rig.attach(stream, leases)).await, Ok(vec![]));
+    assert_eq!(within("an answer", rig.attach(stream, leases, by())).await, Ok(vec![]));
     let before = rig.now();
     assert_eq!(rig.detach(stream, &ids[..1]), []);
     assert!(rig.times(&ids[..1])[0].unwrap().renewed >= before, "it was there to say so");
@@ -331,8 +331,8 @@ pub async fn what_is_detached_has_a_full_ttl<S: Subject>() {
     assert!(rig.times(&ids[1..]).iter().all(|times| times.unwrap().renewed >= before));
     let answer = rig.answer(stream);
     assert_eq!((answer.ttl, answer.lost), (None, vec![]));
-    rig.end_stream(stream, StreamEnd::Client, rig.now());
-    rig.end_stream(other, StreamEnd::Client, rig.now());
+    rig.end_stream(stream, StreamEnd::Client, rig.now(), by());
+    rig.end_stream(other, StreamEnd::Client, rig.now(), by());
     let mut follower = Follower::of(&rig.engine);
     follower.settle(&rig).await;
     assert!(ids.iter().all(|id| rig.get(*id).is_some()));
@@ -349,7 +349,7 @@ pub async fn a_renewal_after_the_drop_counts<S: Subject>() {
     }
     // The end is told late: by then the client has shown that it is there.
     assert_eq!(rig.renewed(id).await, Ok(()));
-    rig.end_stream(stream, StreamEnd::Client, ended);
+    rig.end_stream(stream, StreamEnd::Client, ended, by());
     follower.settle(&rig).await;
     assert_eq!(follower.told_of(id), [NEW]);
 }

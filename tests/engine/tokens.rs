@@ -7,7 +7,7 @@ use leasehold::{
 };
 
 use crate::{
-    rig::{Rig, full, named, proof, proof_of, replica, with, within},
+    rig::{Rig, by, full, named, proof, proof_of, replica, with, within},
     subject::{Settings, Subject},
 };
 
@@ -20,10 +20,12 @@ async fn said(
     token: Option<&str>,
 ) -> Vec<Option<Refusal>> {
     let stream = engine.open_stream(false);
-    let renewed = within("an answer", engine.renew(Target::Id(id), proof)).await.err();
+    let renewed = within("an answer", engine.renew(Target::Id(id), proof.clone())).await.err();
     let by_name =
-        within("an answer", engine.renew(Target::Name(sent.content.service().clone()), proof)).await.err();
-    let attached = within("an answer", engine.attach(stream, vec![(id, proof.token)])).await.unwrap();
+        within("an answer", engine.renew(Target::Name(sent.content.service().clone()), proof.clone()))
+            .await
+            .err();
+    let attached = within("an answer", engine.attach(stream, vec![(id, proof.token)], by())).await.unwrap();
     engine.detach(stream, &[]);
     let sent = Registration { token: token.map(str::to_owned), ..sent.clone() };
     let registered = within("an answer", engine.register(vec![sent])).await.unwrap().remove(0).err();

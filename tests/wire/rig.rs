@@ -15,7 +15,7 @@ use leasehold::{
     call::{Caller, EndCause},
     config::{ConnectionLimits, HttpConfig},
     proto::{self, plain},
-    transport::{Drained, Front, HostRule, Proxies, Server},
+    transport::{Drained, Entry, Front, HostRule, Proxies, Server},
 };
 use tokio::{net::TcpListener, runtime, sync::mpsc::unbounded_channel};
 use tokio_stream::{Stream, wrappers::UnboundedReceiverStream};
@@ -86,8 +86,7 @@ pub fn start_with(setup: Setup) -> Rig {
                 let front = Front::new(
                     grpc,
                     move |request| json(request, Arc::clone(&block)),
-                    hosts,
-                    Proxies::default(),
+                    Entry::new(hosts, Proxies::default(), Vec::new()),
                 );
                 let server = Server::new(listener, setup.limits, setup.drain_timeout);
                 let drained = tokio::select! {

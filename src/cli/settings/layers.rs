@@ -72,6 +72,17 @@ pub enum SettingError {
         /// As it is.
         high_value: String,
     },
+    /// One setting means nothing without another.
+    #[error("{given} needs {lacking} beside it")]
+    Lacks {
+        /// What was set.
+        given: Origin,
+        /// What was not.
+        lacking: String,
+    },
+    /// A variable with a secret holds no text. The secret is not shown.
+    #[error("{0} is no text in UTF-8; write the key to a file and name it with --service-key-file")]
+    SecretNoText(&'static str),
     /// The file has a key that means nothing.
     #[error("{}: unknown key `{key}`{hint}", file.display())]
     UnknownKey {
@@ -187,6 +198,17 @@ impl Layers {
         }
         let (path, table) = self.file.as_ref()?;
         Some((Origin::Key(key.to_owned(), path.clone()), table.get(key)?))
+    }
+}
+
+impl Origin {
+    /// What sets it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Flag(name) | Self::Variable(name) | Self::Default(name) | Self::Key(name, _) => {
+                name.clone()
+            }
+        }
     }
 }
 

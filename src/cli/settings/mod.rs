@@ -17,10 +17,13 @@ mod tests;
 mod values;
 
 pub use layers::SettingError;
-use layers::{Given, Layers};
+use layers::{Given, Layers, Origin};
 
 use crate::{
-    config::{Config, ConnectionLimits, DuplicateId, HttpConfig, LeaseConfig, StoreConfig},
+    config::{
+        AccessConfig, ClientAuth, Config, ConnectionLimits, DuplicateId, HttpConfig, LeaseConfig, Quota,
+        Quotas, Rates, Secret, SharedKey, StoreConfig, TlsConfig,
+    },
     telemetry::LogConfig,
 };
 
@@ -99,10 +102,50 @@ pub struct Flags {
     #[arg(long, value_name = "HOST")]
     pub allowed_host: Vec<String>,
 
-    /// Addresses of proxies whose X-Forwarded-* headers are believed, such as 10.0.0.0/8; may be
-    /// given several times
+    /// Addresses of proxies whose X-Forwarded-* headers and PROXY protocol are believed, such as
+    /// 10.0.0.0/8; may be given several times
     #[arg(long, value_name = "CIDR")]
     pub trusted_proxy: Vec<String>,
+
+    /// An origin of web pages that may call, such as <https://console.example>; may be given several
+    /// times
+    #[arg(long, value_name = "ORIGIN")]
+    pub cors_origin: Vec<String>,
+
+    /// A file with the key that all services share, one key a line; else the variable
+    /// `LEASEHOLD_SERVICE_KEY` or `SERVICEKIT_REGISTRATION_KEY` holds it
+    #[arg(long, value_name = "FILE")]
+    pub service_key_file: Option<String>,
+
+    /// A TOML file of named keys, read again when it changes; see `leasehold key new`
+    #[arg(long, value_name = "FILE")]
+    pub keys: Option<String>,
+
+    /// Reading needs a key too, health checks excepted [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub protect_reads: Option<String>,
+
+    /// A PEM file with the certificate and those between it and its root: the port speaks TLS;
+    /// read again when it changes
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<String>,
+
+    /// A PEM file with the certificate's private key
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<String>,
+
+    /// A PEM file with the roots of clients' certificates
+    #[arg(long, value_name = "FILE")]
+    pub tls_client_ca: Option<String>,
+
+    /// Whether clients show certificates: none, optional or required [default: none, or required
+    /// with --tls-client-ca]
+    #[arg(long, value_name = "WHICH")]
+    pub tls_client_auth: Option<String>,
+
+    /// Where the small name registry's HTTP paths are served, such as 127.0.0.1:5001 [default: nowhere]
+    #[arg(long, value_name = "IP:PORT")]
+    pub name_registry_listen: Option<String>,
 
     /// A path before every JSON path, such as /v2
     #[arg(long, value_name = "PATH")]
@@ -115,6 +158,59 @@ pub struct Flags {
     /// Streams open at once on one HTTP/2 connection [default: 1000]
     #[arg(long, value_name = "COUNT")]
     pub max_streams: Option<String>,
+
+    /// Bytes of requests and answers that are held for one connection [default: 16MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub max_connection_bytes: Option<String>,
+
+    /// Registrations in all, those that may still be revived included; a count or off [default: 1000000]
+    #[arg(long, value_name = "COUNT")]
+    pub max_registrations: Option<String>,
+
+    /// The same of one service [default: 100000]
+    #[arg(long, value_name = "COUNT")]
+    pub max_registrations_per_service: Option<String>,
+
+    /// The same by one named key [default: 500000]
+    #[arg(long, value_name = "COUNT")]
+    pub max_registrations_per_key: Option<String>,
+
+    /// The same by one peer [default: 100000]
+    #[arg(long, value_name = "COUNT")]
+    pub max_registrations_per_peer: Option<String>,
+
+    /// Bytes of registrations in all; a size or off [default: 1GiB]
+    #[arg(long, value_name = "SIZE")]
+    pub max_registration_bytes: Option<String>,
+
+    /// The same of one service [default: 256MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub max_registration_bytes_per_service: Option<String>,
+
+    /// The same by one named key [default: 512MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub max_registration_bytes_per_key: Option<String>,
+
+    /// The same by one peer [default: 256MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub max_registration_bytes_per_peer: Option<String>,
+
+    /// Requests of one peer in a second, a count or off; renewals of live leases are not refused
+    /// below one a second each [default: 10000]
+    #[arg(long, value_name = "COUNT")]
+    pub max_requests_per_peer: Option<String>,
+
+    /// The same with one named key [default: 20000]
+    #[arg(long, value_name = "COUNT")]
+    pub max_requests_per_key: Option<String>,
+
+    /// Watch streams open at once from one peer; a count or off [default: 1000]
+    #[arg(long, value_name = "COUNT")]
+    pub max_watchers_per_peer: Option<String>,
+
+    /// `KeepAlive` streams open at once from one peer; a count or off [default: 10000]
+    #[arg(long, value_name = "COUNT")]
+    pub max_keepalives_per_peer: Option<String>,
 
     /// From accept to the first bytes of a request [default: 10s]
     #[arg(long, value_name = "DURATION")]
@@ -144,6 +240,14 @@ pub struct Flags {
     #[arg(long, value_name = "SIZE")]
     pub history_bytes: Option<String>,
 
+    /// A file that gets one JSON line for each change and each refusal
+    #[arg(long, value_name = "FILE")]
+    pub audit_log: Option<String>,
+
+    /// Send traces to this OTLP collector (gRPC), such as <http://127.0.0.1:4317> [default: nowhere]
+    #[arg(long, value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
+
     /// The form of the log: auto, pretty or json; auto is pretty on a terminal [default: auto]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
@@ -160,7 +264,7 @@ pub fn resolve(
     file: Option<&Path>,
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Settings, SettingError> {
-    let layers = Layers::read(flags, file, variable)?;
+    let layers = Layers::read(flags, file, &variable)?;
     let default = Settings::default();
     let config = Config {
         listen: listen(&layers)?,
@@ -168,6 +272,15 @@ pub fn resolve(
         leases: leases(&layers, &default.config.leases)?,
         http: http(&layers)?,
         limits: limits(&layers, &default.config.limits)?,
+        access: access(&layers, &variable)?,
+        tls: tls(&layers)?,
+        quotas: quotas(&layers, &default.config.quotas)?,
+        rates: rates(&layers, &default.config.rates)?,
+        name_registry_listen: layers
+            .read_one("name_registry_listen", None, |text| values::listen(text).map(Some))?
+            .value,
+        audit_log: layers.read_one("audit_log", None, values::file)?.value,
+        otlp_endpoint: layers.read_one("otlp_endpoint", None, values::endpoint)?.value,
         drain_timeout: layers
             .read_one("drain_timeout", default.config.drain_timeout, values::duration(values::UP_TO_1H))?
             .value,
@@ -236,6 +349,7 @@ fn http(layers: &Layers) -> Result<HttpConfig, SettingError> {
         public_url: layers.read_one("public_url", None, values::public_url)?.value,
         allowed_hosts: layers.read_list("allowed_host", values::host)?,
         trusted_proxies: layers.read_list("trusted_proxy", values::network)?,
+        cors_origins: layers.read_list("cors_origin", values::origin)?,
         prefix: layers.read_one("http_prefix", String::new(), values::prefix)?.value,
     })
 }
@@ -252,8 +366,95 @@ fn limits(layers: &Layers, default: &ConnectionLimits) -> Result<ConnectionLimit
         header_timeout: timeout("header_timeout", default.header_timeout)?,
         body_timeout: timeout("body_timeout", default.body_timeout)?,
         max_streams: layers.read_one("max_streams", default.max_streams, values::count)?.value,
+        max_bytes: layers.read_one("max_connection_bytes", default.max_bytes, values::held)?.value,
         keepalive_interval: timeout("keepalive_interval", default.keepalive_interval)?,
         keepalive_timeout: timeout("keepalive_timeout", default.keepalive_timeout)?,
+    })
+}
+
+/// The variables that may hold the shared key itself: ours, and the one that servicekit reads.
+const SERVICE_KEY: [&str; 2] = ["LEASEHOLD_SERVICE_KEY", "SERVICEKIT_REGISTRATION_KEY"];
+
+fn access(
+    layers: &Layers,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<AccessConfig, SettingError> {
+    let file = layers.read_one("service_key_file", None, values::file)?.value;
+    let service_key = match file {
+        Some(file) => Some(SharedKey::File(file)),
+        None => shared_key(variable)?.map(SharedKey::Value),
+    };
+    Ok(AccessConfig {
+        service_key,
+        keys: layers.read_one("keys", None, values::file)?.value,
+        protect_reads: layers.read_one("protect_reads", false, values::switch)?.value,
+    })
+}
+
+/// The shared key that the environment holds.
+pub fn shared_key(variable: impl Fn(&str) -> Option<OsString>) -> Result<Option<Secret>, SettingError> {
+    for name in SERVICE_KEY {
+        let Some(value) = variable(name).filter(|value| !value.is_empty()) else { continue };
+        return match value.into_string() {
+            Ok(text) => Ok(Some(Secret(text))),
+            Err(_) => Err(SettingError::SecretNoText(name)),
+        };
+    }
+    Ok(None)
+}
+
+fn tls(layers: &Layers) -> Result<Option<TlsConfig>, SettingError> {
+    let cert = layers.read_one("tls_cert", None, values::file)?;
+    let key = layers.read_one("tls_key", None, values::file)?;
+    let client_ca = layers.read_one("tls_client_ca", None, values::file)?;
+    let default = if client_ca.value.is_some() { ClientAuth::Required } else { ClientAuth::None };
+    let client_auth = layers.read_one("tls_client_auth", default, values::client_auth)?;
+    let lacks = |given: &Origin, lacking: &Origin| {
+        let (given, lacking) = (given.clone(), lacking.name());
+        Err(SettingError::Lacks { given, lacking })
+    };
+    match (cert.value, key.value) {
+        (Some(_), None) => lacks(&cert.origin, &key.origin),
+        (None, Some(_)) => lacks(&key.origin, &cert.origin),
+        (None, None) if client_ca.value.is_some() => lacks(&client_ca.origin, &cert.origin),
+        (None, None) if client_auth.value != ClientAuth::None => lacks(&client_auth.origin, &cert.origin),
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) if client_auth.value != ClientAuth::None && client_ca.value.is_none() => {
+            lacks(&client_auth.origin, &client_ca.origin)
+        }
+        (Some(cert), Some(key)) => Ok(Some(TlsConfig {
+            cert,
+            key,
+            client_ca: client_ca.value.filter(|_| client_auth.value != ClientAuth::None),
+            client_auth: client_auth.value,
+        })),
+    }
+}
+
+fn quotas(layers: &Layers, default: &Quotas) -> Result<Quotas, SettingError> {
+    let quota = |whose: &str, default: Quota| {
+        Ok::<_, SettingError>(Quota {
+            count: layers.read_one(&format!("max_registrations{whose}"), default.count, values::bound)?.value,
+            bytes: layers
+                .read_one(&format!("max_registration_bytes{whose}"), default.bytes, values::byte_bound)?
+                .value,
+        })
+    };
+    Ok(Quotas {
+        all: quota("", default.all)?,
+        service: quota("_per_service", default.service)?,
+        key: quota("_per_key", default.key)?,
+        peer: quota("_per_peer", default.peer)?,
+    })
+}
+
+fn rates(layers: &Layers, default: &Rates) -> Result<Rates, SettingError> {
+    let rate = |key, default| layers.read_one(key, default, values::rate).map(|given| given.value);
+    Ok(Rates {
+        peer_requests: rate("max_requests_per_peer", default.peer_requests)?,
+        key_requests: rate("max_requests_per_key", default.key_requests)?,
+        peer_watchers: rate("max_watchers_per_peer", default.peer_watchers)?,
+        peer_keepalives: rate("max_keepalives_per_peer", default.peer_keepalives)?,
     })
 }
 

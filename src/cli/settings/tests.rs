@@ -1,6 +1,6 @@
 //! Precedence, one step at a time; bounds; and what an error names.
 
-use std::{env, fs, path::PathBuf, process, time::Duration};
+use std::{env, fs, num::NonZeroU32, path::PathBuf, process, time::Duration};
 
 use clap::{CommandFactory as _, Parser};
 
@@ -73,6 +73,7 @@ fn lists_are_replaced_as_a_whole() {
 
 /// Every setting can be given in every place, and means the same there.
 #[test]
+#[expect(clippy::too_many_lines, reason = "there are many settings")]
 fn every_setting_has_three_names() {
     let other = [
         ("listen", "0.0.0.0:7000"),
@@ -91,6 +92,30 @@ fn every_setting_has_three_names() {
         ("public_url", "https://registry.example"),
         ("allowed_host", "registry.example"),
         ("trusted_proxy", "10.0.0.0/8"),
+        ("cors_origin", "https://console.example"),
+        ("service_key_file", "/etc/service.key"),
+        ("keys", "/etc/keys.toml"),
+        ("protect_reads", "on"),
+        ("tls_cert", "/etc/cert.pem"),
+        ("tls_key", "/etc/key.pem"),
+        ("tls_client_ca", "/etc/ca.pem"),
+        ("tls_client_auth", "optional"),
+        ("name_registry_listen", "127.0.0.1:5001"),
+        ("max_connection_bytes", "4MiB"),
+        ("max_registrations", "off"),
+        ("max_registrations_per_service", "1"),
+        ("max_registrations_per_key", "2"),
+        ("max_registrations_per_peer", "3"),
+        ("max_registration_bytes", "off"),
+        ("max_registration_bytes_per_service", "64KiB"),
+        ("max_registration_bytes_per_key", "128KiB"),
+        ("max_registration_bytes_per_peer", "1MiB"),
+        ("max_requests_per_peer", "4"),
+        ("max_requests_per_key", "off"),
+        ("max_watchers_per_peer", "5"),
+        ("max_keepalives_per_peer", "6"),
+        ("audit_log", "/var/log/audit.jsonl"),
+        ("otlp_endpoint", "http://127.0.0.1:4317"),
         ("http_prefix", "/v2"),
         ("max_connections", "20"),
         ("max_streams", "30"),
@@ -127,6 +152,7 @@ fn every_setting_has_three_names() {
                 public_url: Some("https://registry.example".to_owned()),
                 allowed_hosts: vec!["registry.example".to_owned()],
                 trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+                cors_origins: vec!["https://console.example".to_owned()],
                 prefix: "/v2".to_owned(),
             },
             limits: ConnectionLimits {
@@ -135,9 +161,36 @@ fn every_setting_has_three_names() {
                 header_timeout: Duration::from_secs(2),
                 body_timeout: Duration::from_secs(3),
                 max_streams: 30,
+                max_bytes: 4 << 20,
                 keepalive_interval: Duration::from_secs(5),
                 keepalive_timeout: Duration::from_secs(6),
             },
+            access: AccessConfig {
+                service_key: Some(SharedKey::File("/etc/service.key".into())),
+                keys: Some("/etc/keys.toml".into()),
+                protect_reads: true,
+            },
+            tls: Some(TlsConfig {
+                cert: "/etc/cert.pem".into(),
+                key: "/etc/key.pem".into(),
+                client_ca: Some("/etc/ca.pem".into()),
+                client_auth: ClientAuth::Optional,
+            }),
+            quotas: Quotas {
+                all: Quota { count: None, bytes: None },
+                service: Quota { count: Some(1), bytes: Some(64 << 10) },
+                key: Quota { count: Some(2), bytes: Some(128 << 10) },
+                peer: Quota { count: Some(3), bytes: Some(1 << 20) },
+            },
+            rates: Rates {
+                peer_requests: NonZeroU32::new(4),
+                key_requests: None,
+                peer_watchers: NonZeroU32::new(5),
+                peer_keepalives: NonZeroU32::new(6),
+            },
+            name_registry_listen: Some("127.0.0.1:5001".parse().unwrap()),
+            audit_log: Some("/var/log/audit.jsonl".into()),
+            otlp_endpoint: Some("http://127.0.0.1:4317".to_owned()),
             drain_timeout: Duration::from_secs(7),
             history_bytes: 2 << 20,
         },

@@ -3,6 +3,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
     ops::RangeInclusive,
     path::PathBuf,
     time::Duration,
@@ -11,7 +12,7 @@ use std::{
 use http::uri::{Authority, Uri};
 use ipnet::IpNet;
 
-use crate::config::{DuplicateId, Durability, StoreKind};
+use crate::config::{ClientAuth, DuplicateId, Durability, StoreKind};
 
 /// Bounds of a duration, and how they read.
 pub type Bounds = (RangeInclusive<Duration>, &'static str);
@@ -109,6 +110,65 @@ pub fn history(text: &str) -> Result<usize, String> {
         .filter(|bytes| HISTORY.contains(bytes))
         .and_then(|bytes| usize::try_from(bytes).ok())
         .ok_or_else(|| "a number of bytes such as 67108864, 64MiB or 1GB, 1MiB to 1TiB".to_owned())
+}
+
+/// A bound on how many of something there may be; off is none.
+pub fn bound(text: &str) -> Result<Option<u64>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let count = text.parse().ok().filter(|count| (1..=1_000_000_000).contains(count));
+    count.map(Some).ok_or_else(|| "a whole number, 1 to 1000000000, or off".to_owned())
+}
+
+/// The same for a second, or at once.
+pub fn rate(text: &str) -> Result<Option<NonZeroU32>, String> {
+    Ok(bound(text)?.and_then(|count| NonZeroU32::new(count as u32)))
+}
+
+/// A bound in bytes; off is none.
+pub fn byte_bound(text: &str) -> Result<Option<u64>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let allowed = "a number of bytes such as 268435456, 256MiB or 1GB, 64KiB at least, or off";
+    bytes(text).filter(|bytes| *bytes >= 64 << 10).map(Some).ok_or_else(|| allowed.to_owned())
+}
+
+/// What may be held for one connection: a message has to fit.
+pub fn held(text: &str) -> Result<usize, String> {
+    bytes(text)
+        .filter(|bytes| (2 * MIB..=1024 * MIB).contains(bytes))
+        .and_then(|bytes| usize::try_from(bytes).ok())
+        .ok_or_else(|| "a number of bytes such as 16777216 or 16MiB, 2MiB to 1GiB".to_owned())
+}
+
+/// A file; whether it is there is seen when it is read.
+pub fn file(text: &str) -> Result<Option<PathBuf>, String> {
+    if text.is_empty() { Err("a file".to_owned()) } else { Ok(Some(PathBuf::from(text))) }
+}
+
+/// Whether clients show certificates.
+pub fn client_auth(text: &str) -> Result<ClientAuth, String> {
+    match text {
+        "none" => Ok(ClientAuth::None),
+        "optional" => Ok(ClientAuth::Optional),
+        "required" => Ok(ClientAuth::Required),
+        _ => Err("none, optional or required".to_owned()),
+    }
+}
+
+/// The origin of a web page, as browsers send it: scheme and authority in lower case.
+pub fn origin(text: &str) -> Result<String, String> {
+    let origin = public_url(text).ok().flatten().map(|origin| origin.to_ascii_lowercase());
+    origin.ok_or_else(|| "origins such as https://console.example or http://localhost:3000".to_owned())
+}
+
+/// Where a collector listens.
+pub fn endpoint(text: &str) -> Result<Option<String>, String> {
+    public_url(text).map_err(|_| {
+        "http:// or https://, a host and perhaps a port, such as http://127.0.0.1:4317".to_owned()
+    })
 }
 
 /// A number with a unit: 1024 for KiB, MiB, GiB, TiB; 1000 for kB, MB, GB, TB; none or B for bytes.

@@ -111,7 +111,7 @@ impl Book {
     }
 
     /// Renews a live lease; nothing else changes anything.
-    pub(super) fn renew(&mut self, target: &Target, proof: Proof, at: Moment) -> Result<Renewal, Refusal> {
+    pub(super) fn renew(&mut self, target: &Target, proof: &Proof, at: Moment) -> Result<Renewal, Refusal> {
         let handle = self.find(target, proof)?;
         Ok(match self.leases.renew(handle, at) {
             Standing::Live => Renewal::Done(self.renewed(handle)),
@@ -124,7 +124,7 @@ impl Book {
     pub(super) fn restore(
         &mut self,
         target: &Target,
-        proof: Proof,
+        proof: &Proof,
         at: Moment,
         draft: &mut Draft,
     ) -> Result<Renewed, Refusal> {
@@ -140,7 +140,7 @@ impl Book {
     pub(super) fn deregister(
         &mut self,
         target: &Target,
-        proof: Proof,
+        proof: &Proof,
         now: Moment,
         draft: &mut Draft,
     ) -> Result<Departed, Refusal> {
@@ -287,10 +287,10 @@ impl Book {
     }
 
     /// The registration that a caller means, if it may touch it.
-    fn find(&self, target: &Target, proof: Proof) -> Result<Handle, Refusal> {
+    fn find(&self, target: &Target, proof: &Proof) -> Result<Handle, Refusal> {
         let handle = match target {
             Target::Id(id) => self.handle(*id).ok_or_else(|| not_found(target))?,
-            Target::Name(name) => self.find_by_name(name, proof.peer)?,
+            Target::Name(name) => self.find_by_name(name, proof.by.peer)?,
         };
         self.check_token(handle, proof.token)?;
         Ok(handle)

@@ -43,7 +43,7 @@ use crate::{
     lease::{Beat, Leases, Rules, Standing, StreamEnd, StreamId},
     metrics::Metrics,
     store::{self, Condition, Store, StoreError},
-    types::{Epoch, LeaseId, LeaseTimes, Moment, ServiceName, Target, WallTime},
+    types::{Actor, Epoch, LeaseId, LeaseTimes, Moment, ServiceName, Target, WallTime},
 };
 
 use super::{
@@ -260,7 +260,7 @@ impl Engine for Embedded {
     }
 
     async fn renew(&self, target: Target, proof: Proof) -> Result<Renewed, Refusal> {
-        match self.decide(|book, now| (book.renew(&target, proof, now), book.in_doubt)) {
+        match self.decide(|book, now| (book.renew(&target, &proof, now), book.in_doubt)) {
             (Ok(Renewal::Done(renewed)), _) => Ok(renewed),
             (Err(refusal), false) => Err(refusal),
             // To be brought back; or refused by what may never be written: the writer knows.
@@ -286,6 +286,7 @@ impl Engine for Embedded {
         &self,
         stream: StreamId,
         leases: Vec<(LeaseId, Option<TokenHash>)>,
+        by: Actor,
     ) -> Result<Vec<(LeaseId, Refusal)>, Refusal> {
         let mut refused = Vec::new();
         let mut restore = Vec::new();
@@ -301,7 +302,7 @@ impl Engine for Embedded {
         });
         if !restore.is_empty() {
             let more =
-                self.command(|reply, at| Command::Attach { stream, leases: restore, at, reply }).await?;
+                self.command(|reply, at| Command::Attach { stream, leases: restore, by, at, reply }).await?;
             refused.extend(more);
         }
         Ok(refused)
@@ -324,9 +325,9 @@ impl Engine for Embedded {
         self.shared.book.lock().leases.answer(stream)
     }
 
-    fn end_stream(&self, stream: StreamId, end: StreamEnd, at: Moment) {
+    fn end_stream(&self, stream: StreamId, end: StreamEnd, at: Moment, by: Actor) {
         // The writer is gone only when the server is: then nothing expires any more.
-        let _ = self.queue.send(Command::EndStream { stream, end, at });
+        let _ = self.queue.send(Command::EndStream { stream, end, at, by });
     }
 
     fn freeze(&self) {
@@ -363,7 +364,7 @@ fn entry(registration: Registration, fresh: &str, tokens: &mut Vec<Option<String
         ttl_wish: registration.ttl_wish,
         drop_grace: registration.drop_grace,
         token,
-        peer: registration.peer,
+        by: registration.by,
         fresh_id: LeaseId(Ulid::generate().0),
         fresh_token: hash_token(fresh),
     }

@@ -20,8 +20,8 @@ use crate::{
     lease::{Leases, Rules, StreamEnd, StreamId},
     store,
     types::{
-        Content, Epoch, Filter, Info, Instance, LeaseId, Moment, Parts, Revision, ServiceName, ServiceUrl,
-        Status, Target, WallTime,
+        Actor, Content, Epoch, Filter, Info, Instance, LeaseId, Moment, Parts, Revision, ServiceName,
+        ServiceUrl, Status, Target, WallTime,
     },
 };
 
@@ -436,7 +436,7 @@ impl Rig {
 
     #[expect(clippy::too_many_lines, reason = "one arm a step; each is short")]
     fn step(&mut self, step: Step) {
-        let proof = Proof { token: None, peer: PEER };
+        let proof = Proof { token: None, by: Actor::at(PEER) };
         match step {
             Step::Register { pair, variant, ttl, grace } => {
                 let fresh_id = LeaseId(self.ids.len() as u128 + 1);
@@ -446,7 +446,7 @@ impl Rig {
                     ttl_wish: ttl,
                     drop_grace: Some(Duration::from_millis(grace)),
                     token: None,
-                    peer: PEER,
+                    by: Actor::at(PEER),
                     fresh_id,
                     fresh_token: [0; 16],
                 };
@@ -477,10 +477,10 @@ impl Rig {
                 let Some(id) = self.pick(nth) else { return };
                 let target = Target::Id(id);
                 let at = self.moment();
-                let renewed = match self.book.renew(&target, proof, at) {
+                let renewed = match self.book.renew(&target, &proof, at) {
                     Ok(Renewal::Done(_)) => true,
                     Ok(Renewal::NeedsCommit) => {
-                        self.write(|book, at, draft| book.restore(&target, proof, at, draft)).is_ok()
+                        self.write(|book, at, draft| book.restore(&target, &proof, at, draft)).is_ok()
                     }
                     Err(refusal) => {
                         assert!(matches!(refusal, Refusal::NotFound(_)));
@@ -500,7 +500,7 @@ impl Rig {
                     .filter(|thing| thing.pair % 3 == service)
                     .map(|thing| thing.id)
                     .collect();
-                let result = self.write(|book, at, draft| book.restore(&target, proof, at, draft));
+                let result = self.write(|book, at, draft| book.restore(&target, &proof, at, draft));
                 // Never by guess: one, or none.
                 match (&fits[..], result) {
                     ([id], result) => assert_eq!(result.is_ok(), self.model.renew(*id, self.now)),
@@ -514,7 +514,8 @@ impl Rig {
             }
             Step::Deregister { nth } => {
                 let Some(id) = self.pick(nth) else { return };
-                let done = self.write(|book, now, draft| book.deregister(&Target::Id(id), proof, now, draft));
+                let done =
+                    self.write(|book, now, draft| book.deregister(&Target::Id(id), &proof, now, draft));
                 assert_eq!(done.is_ok(), self.model.deregister(id, self.now));
             }
             Step::Attach { stream, nth } => {

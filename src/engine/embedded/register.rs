@@ -7,7 +7,7 @@ use crate::{
     config::DuplicateId,
     engine::{Outcome, Refusal, TokenHash},
     lease::{Handle, Standing, Terms},
-    types::{Content, Head, Instance, LeaseId, LeaseTimes, Status, Ttl},
+    types::{Actor, Content, Head, Instance, LeaseId, LeaseTimes, Status, Ttl},
 };
 
 use super::{
@@ -25,7 +25,7 @@ pub(super) struct Entry {
     pub(super) ttl_wish: u32,
     pub(super) drop_grace: Option<Duration>,
     pub(super) token: Option<TokenHash>,
-    pub(super) peer: std::net::IpAddr,
+    pub(super) by: Actor,
     pub(super) fresh_id: LeaseId,
     pub(super) fresh_token: TokenHash,
 }
@@ -85,7 +85,7 @@ impl Book {
         head.revision = draft.revision_for(Instance::bytes_of(entry.content.view()));
         let instance = entry.content.instance(head);
         let record = Record::new(instance.clone(), entry.fresh_token);
-        self.enter(handle, record, entry.peer);
+        self.enter(handle, record, entry.by.peer);
         self.show(handle, Kind::Registered, Reason::New, None, draft);
         Entered { instance, times: self.leases.view(handle), outcome: Outcome::New, fresh_token: true }
     }
@@ -132,8 +132,8 @@ impl Book {
         let fresh_token = entry.token.is_none();
         self.unclaimed.remove(&self.leases.id(handle));
         // A retry that says nothing new writes nothing.
-        if fresh_token || terms != old_terms || self.peer(handle) != entry.peer {
-            self.comes_from(handle, entry.peer);
+        if fresh_token || terms != old_terms || self.peer(handle) != entry.by.peer {
+            self.comes_from(handle, entry.by.peer);
             let record = self.record_mut(handle);
             if fresh_token {
                 record.token = entry.fresh_token;

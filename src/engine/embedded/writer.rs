@@ -6,7 +6,7 @@ use crate::{
     catalog::Commit,
     lease::{StreamEnd, StreamId},
     store::{Batch, Prune, Record, Store, StoreError},
-    types::{LeaseId, Moment, Target},
+    types::{Actor, LeaseId, Moment, Target},
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -32,8 +32,8 @@ pub(super) enum Command {
     Register { entries: Vec<Entry>, at: Moment, reply: Reply<Vec<Result<Entered, Refusal>>> },
     Restore { target: Target, proof: Proof, at: Moment, reply: Reply<Renewed> },
     Deregister { target: Target, proof: Proof, reply: Reply<Departed> },
-    Attach { stream: StreamId, leases: Leases, at: Moment, reply: Reply<Vec<(LeaseId, Refusal)>> },
-    EndStream { stream: StreamId, end: StreamEnd, at: Moment },
+    Attach { stream: StreamId, leases: Leases, by: Actor, at: Moment, reply: Reply<Vec<(LeaseId, Refusal)>> },
+    EndStream { stream: StreamId, end: StreamEnd, at: Moment, by: Actor },
     Close { reply: oneshot::Sender<Result<(), StoreError>> },
 }
 
@@ -229,12 +229,12 @@ fn apply(
             Answer::Register(reply, entered)
         }
         Command::Restore { target, proof, at, reply } => {
-            Answer::Restore(reply, book.restore(&target, proof, received(book, at), draft))
+            Answer::Restore(reply, book.restore(&target, &proof, received(book, at), draft))
         }
         Command::Deregister { target, proof, reply } => {
-            Answer::Deregister(reply, book.deregister(&target, proof, now, draft))
+            Answer::Deregister(reply, book.deregister(&target, &proof, now, draft))
         }
-        Command::Attach { stream, leases, at, reply } => {
+        Command::Attach { stream, leases, at, reply, .. } => {
             let at = received(book, at);
             let mut refused = Vec::new();
             for (id, token) in leases {
@@ -244,7 +244,7 @@ fn apply(
             }
             Answer::Attach(reply, refused)
         }
-        Command::EndStream { stream, end, at } => {
+        Command::EndStream { stream, end, at, .. } => {
             book.end_stream(stream, end, at, now, draft);
             return None;
         }
@@ -335,7 +335,7 @@ mod tests {
             ttl_wish: 30,
             drop_grace: None,
             token: None,
-            peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            by: Actor::at(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             fresh_id: LeaseId(id),
             fresh_token: [0; 16],
         }
@@ -380,9 +380,9 @@ mod tests {
     fn the_dead_keep_their_place_but_not_their_content() {
         let mut book = book();
         let id = register(&mut book, 1, Moment(1)).instance.id;
-        let proof = Proof { token: None, peer: IpAddr::V4(Ipv4Addr::LOCALHOST) };
+        let proof = Proof { token: None, by: Actor::at(IpAddr::V4(Ipv4Addr::LOCALHOST)) };
         let mut draft = book.draft();
-        let departed = book.deregister(&Target::Id(id), proof, Moment(2), &mut draft).unwrap();
+        let departed = book.deregister(&Target::Id(id), &proof, Moment(2), &mut draft).unwrap();
         assert_eq!(departed.instance.content().zone(), "z", "told as it was");
         let handle = book.handle(id).unwrap();
         assert_eq!(book.leases.standing(handle), Standing::Dead);
@@ -402,6 +402,7 @@ mod tests {
             stream: book().leases.open_stream(false),
             end: StreamEnd::Server,
             at: Moment(0),
+            by: Actor::at(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         };
         assert_eq!(portion(&VecDeque::new()), 0);
         assert_eq!(portion(&VecDeque::from([small(), small()])), 2);

@@ -10,7 +10,7 @@ use leasehold::{
     types::{LeaseId, Target},
 };
 
-use crate::rig::{TTL, named, proof, replica, with, within};
+use crate::rig::{TTL, by, named, proof, replica, with, within};
 
 use super::{
     ORDERS,
@@ -143,7 +143,7 @@ async fn attach(life: &Life, rng: &mut Rng, stream: &mut Option<StreamId>) -> Do
     ids.sort_unstable();
     ids.dedup();
     let leases = ids.iter().map(|id| (*id, None)).collect();
-    let answer = within("an answer", life.engine.attach(stream, leases)).await;
+    let answer = within("an answer", life.engine.attach(stream, leases, by())).await;
     let refused = life.heard(answer)?.map(|refused| refused.expect("each has an answer of its own"));
     Ok(Some(What::Attach(ids, refused)))
 }
@@ -155,7 +155,7 @@ fn hold(life: &Life, rng: &mut Rng, stream: &mut Option<StreamId>) {
         0 => drop(life.engine.detach(open, &[life.any_id(rng)])),
         1 => {
             let end = rng.pick(&[StreamEnd::Client, StreamEnd::Client, StreamEnd::Server]);
-            life.engine.end_stream(open, end, life.engine.now());
+            life.engine.end_stream(open, end, life.engine.now(), by());
             *stream = None;
         }
         _ => {
