@@ -4,7 +4,7 @@
 //! The modules are layers; an arrow is "uses", and nothing points up:
 //!
 //! ```text
-//! cli → server → {api, gateway, transport} → engine → {lease, store} → catalog → types
+//! cli → server → name_registry → {api, gateway, transport} → engine → {lease, store} → catalog → types
 //! beside them: bench (measures servers, as a client of theirs), call, config, metrics (counts the
 //! catalog's changes), proto, telemetry, wire (protobuf's encoding)
 //! ```
@@ -24,6 +24,7 @@ pub mod gateway;
 pub mod lease;
 pub mod limits;
 pub mod metrics;
+pub mod name_registry;
 pub mod proto;
 pub mod reload;
 pub mod server;

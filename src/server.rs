@@ -26,6 +26,7 @@ use crate::{
     gateway::{self, EventStreams, Gateway, JsonOptions, Options, RemoteAddr},
     limits::Limits,
     metrics::Metrics,
+    name_registry::NameRegistry,
     proto::{FILE_DESCRIPTOR_SET, SERVICE_NAME},
     reload::Asking,
     store::{self, Condition, StoreError},
@@ -57,6 +58,9 @@ pub enum Error {
     /// The embedded descriptors do not make a JSON door.
     #[error("the JSON paths cannot be built: {0}")]
     Gateway(gateway::BuildError),
+    /// The embedded descriptors do not make a name registry.
+    #[error("the name registry's paths cannot be built: {0}")]
+    NameRegistry(prost_reflect::DescriptorError),
     /// Reading the store ended unexpectedly.
     #[error("the store could not be read: {0}")]
     Opening(tokio::task::JoinError),
@@ -191,7 +195,7 @@ impl Opened {
         let gateway = Gateway::new(FILE_DESCRIPTOR_SET, &[SERVICE_NAME], routes.clone(), options)
             .map_err(Error::Gateway)?;
         let document = gateway.openapi(&[SERVICE_NAME], &document::about()).map_err(Error::Gateway)?;
-        let status = Status::new(Arc::clone(&engine), metrics, gate, document.into());
+        let status = Status::new(Arc::clone(&engine), metrics, Arc::clone(&gate), document.into());
 
         let json = {
             let status = status.clone();
@@ -209,12 +213,28 @@ impl Opened {
             }
         };
         let proxies = Proxies::new(config.http.trusted_proxies.clone());
-        let front = Front::new(
-            routes,
-            json,
-            Entry::new(HostRule::new(listen, &config.http), proxies, config.http.cors_origins.clone()),
-        );
+        let entry = |listen| {
+            let hosts = HostRule::new(listen, &config.http);
+            Entry::new(hosts, proxies.clone(), config.http.cors_origins.clone())
+        };
         let stop = CancellationToken::new();
+        let names = match listeners.names {
+            None => None,
+            Some(listener) => {
+                if config.leases.require_lease_token {
+                    warn!(
+                        "clients of the name registry know no lease tokens: they can register, and nothing else"
+                    );
+                }
+                let entry = entry(listener.local_addr().map_err(Error::Listener)?);
+                let dialect =
+                    NameRegistry::new(Arc::clone(&engine), routes.clone(), gate, entry, stop.clone())
+                        .map_err(Error::NameRegistry)?;
+                let server = Server::new(listener, config.limits.clone(), config.drain_timeout);
+                Some(server.run(dialect, stop.clone()))
+            }
+        };
+        let front = Front::new(routes, json, entry(listen));
         let server = Server::new(listener, config.limits, config.drain_timeout).run(front, stop.clone());
         let drain = async {
             tokio::select! {
@@ -238,11 +258,21 @@ impl Opened {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            _ = server => {}
+            () = both(server, names) => {}
             () = drain => {}
         }
         Ok(())
     }
+}
+
+/// Returns when either listener's connections have ended, and the other's, if there is one.
+async fn both<T>(main: impl Future<Output = T>, other: Option<impl Future<Output = T>>) {
+    let other = async {
+        if let Some(other) = other {
+            other.await;
+        }
+    };
+    tokio::join!(main, other);
 }
 
 /// Has gRPC's health say what the engine's is, as long as there is an engine.

@@ -39,7 +39,12 @@ impl registry_server::Registry for Registry {
         let registered = registered.into_iter().next();
         let registered = registered.ok_or_else(|| Status::internal("the engine gave no answer"))?;
         let registered = registered.map_err(Status::from).map_err(&refused)?;
-        Ok(Response::new(self.registered(&registered, &caller)))
+        let mut response = Response::new(self.registered(&registered, &caller));
+        if caller.door == Door::Names {
+            // Its clients are told what the message does not say.
+            response.extensions_mut().insert(registered.outcome);
+        }
+        Ok(response)
     }
 
     async fn batch_register(

@@ -70,7 +70,8 @@ async fn listen_and_serve(config: Config) -> Result<(), Failure> {
     };
     let durability = config.store.durability;
     let server = server::open(config).await.map_err(|error| Failure::other(error.to_string()))?;
-    announce(&promise(server.data_dir(), durability), address)?;
+    let names_address = names.as_ref().and_then(|names| names.local_addr().ok());
+    announce(&promise(server.data_dir(), durability), names_address, address)?;
     // The process ends with it: nobody waits until a million leases are freed one by one.
     std::mem::forget(server.engine());
     let ended = server.run(Listeners { main, names }, asking, stop.cancelled_owned()).await;
@@ -96,14 +97,15 @@ fn promise(data_dir: Option<&Path>, durability: Durability) -> String {
     format!("keeping registrations in {} ({promise})", dir.display())
 }
 
-/// Two lines on stdout, for people and for scripts that wait for the last. A registry whose
+/// Lines on stdout, for people and for scripts that wait for the last. A registry whose
 /// stdout nobody reads is none the worse.
-fn announce(promise: &str, address: SocketAddr) -> Result<(), Failure> {
-    match output::line(&format!("{promise}\nlistening on http://{address}")) {
+fn announce(promise: &str, names: Option<SocketAddr>, address: SocketAddr) -> Result<(), Failure> {
+    let names_line = names.map(|names| format!("name registry on http://{names}\n")).unwrap_or_default();
+    match output::line(&format!("{promise}\n{names_line}listening on http://{address}")) {
         Err(failure) if !failure.is_closed_pipe() => return Err(failure),
         _ => {}
     }
-    if !address.ip().is_loopback() {
+    for address in names.into_iter().chain([address]).filter(|address| !address.ip().is_loopback()) {
         tracing::warn!(
             %address,
             "listening beyond loopback without a key or TLS: whoever reaches this port can register, \

@@ -36,6 +36,9 @@ pub trait Engine: Send + Sync + 'static {
     /// The service that an id is of; none where the id is not known any more.
     fn service_of(&self, id: LeaseId) -> Option<ServiceName>;
 
+    /// The id that a pair of service and url has, or had last; none where it is not known any more.
+    fn id_of(&self, service: &ServiceName, url: &str) -> Option<LeaseId>;
+
     /// The leases' times as they stand; none where an id is not known any more.
     fn times(&self, ids: &[LeaseId]) -> Vec<Option<LeaseTimes>>;
 

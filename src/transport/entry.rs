@@ -113,6 +113,22 @@ impl Entry {
         )))
     }
 
+    /// Has `answer` answer a request, and a page of an allowed origin read that. What browsers ask
+    /// before they send anything is answered here.
+    pub async fn with_page<F>(
+        &self,
+        request: Request<Body>,
+        answer: impl FnOnce(Request<Body>) -> F,
+    ) -> Response<Body>
+    where
+        F: Future<Output = Response<Body>>,
+    {
+        let Some(page) = self.allowed_origin(request.headers()) else { return answer(request).await };
+        let mut response = if is_preflight(&request) { preflight() } else { answer(request).await };
+        open_to(page, response.headers_mut());
+        response
+    }
+
     fn allows(&self, origin: &HeaderValue) -> bool {
         self.origins.iter().any(|allowed| origin.as_bytes().eq_ignore_ascii_case(allowed.as_bytes()))
     }

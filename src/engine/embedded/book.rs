@@ -331,6 +331,11 @@ impl Book {
         self.pairs.find(hash_pair(&self.hasher, content), same).copied()
     }
 
+    /// The id of a pair.
+    pub(super) fn id_of(&self, content: ContentRef<'_>) -> Option<LeaseId> {
+        self.of_pair(content).map(|handle| self.leases.id(handle))
+    }
+
     /// Makes room for so many more registrations.
     pub(super) fn reserve(&mut self, more: usize) {
         let Self { leases, records, ids, pairs, hasher, .. } = self;

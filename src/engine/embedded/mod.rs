@@ -43,7 +43,7 @@ use crate::{
     lease::{Beat, Leases, Rules, Standing, StreamEnd, StreamId},
     metrics::Metrics,
     store::{self, Condition, Store, StoreError},
-    types::{Actor, Epoch, LeaseId, LeaseTimes, Moment, ServiceName, Target, WallTime},
+    types::{Actor, Content, Epoch, LeaseId, LeaseTimes, Moment, Packer, ServiceName, Target, WallTime},
 };
 
 use super::{
@@ -217,6 +217,11 @@ impl Engine for Embedded {
 
     fn service_of(&self, id: LeaseId) -> Option<ServiceName> {
         self.shared.book.lock().service_of(id)
+    }
+
+    fn id_of(&self, service: &ServiceName, url: &str) -> Option<LeaseId> {
+        let content = Content::new(service.clone(), Packer::new(url, &[]).finish("", 0));
+        self.shared.book.lock().id_of(content.view())
     }
 
     fn times(&self, ids: &[LeaseId]) -> Vec<Option<LeaseTimes>> {
