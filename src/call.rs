@@ -57,6 +57,7 @@ impl Caller {
         Actor {
             peer: self.peer.ip().to_canonical(),
             key: self.grant.as_ref().map(|grant| Arc::clone(grant.name())),
+            reach: self.grant.as_ref().and_then(|grant| grant.reach().cloned()),
             trace: self.trace,
         }
     }

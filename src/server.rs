@@ -12,7 +12,7 @@ use std::{
 };
 
 use http::{HeaderName, Method, Request};
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tracing::{info, warn};
@@ -162,10 +162,11 @@ impl Opened {
     async fn serve(
         self,
         listeners: Listeners,
-        _asking: Asking,
+        asking: Asking,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), Error> {
         let Self { config, engine, metrics, keys, .. } = self;
+        let _following = keys.are_used().then(|| AbortOnDrop(follow_keys(&keys, &asking)));
         let gate = Arc::new(Gate {
             keys,
             protect_reads: config.access.protect_reads,
@@ -262,6 +263,24 @@ impl Opened {
             () = drain => {}
         }
         Ok(())
+    }
+}
+
+/// Has the keys read again whenever that is asked for; and now, for they may have changed since they
+/// were read.
+fn follow_keys(keys: &Arc<Keys>, asking: &Asking) -> JoinHandle<()> {
+    let read = Arc::clone(keys);
+    let following = asking.watch(keys.files(), move || read.reload());
+    keys.reload();
+    following
+}
+
+/// A task that ends with this.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -1,6 +1,7 @@
 //! What those who run the server ask of it.
 
 use std::{
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,12 +12,13 @@ use tonic::{Request, Response, Status, metadata::MetadataMap};
 use tracing::{info, warn};
 
 use crate::{
+    auth::{Grant, Scope},
     call::Caller,
     engine::{Engine, Export, Refusal},
     proto::{self, admin_server},
 };
 
-use super::{refuse::log_refusal, unary::caller};
+use super::{gate::beyond, refuse::log_refusal, scope, unary::caller};
 
 /// Parts that wait for a client that does not read.
 const BUFFER: usize = 2;
@@ -45,9 +47,15 @@ impl Admin {
     fn admit(&self, caller: &Caller, headers: &MetadataMap) -> Result<OwnedSemaphorePermit, Status> {
         let forwarded =
             ["forwarded", "x-forwarded-for", "via"].iter().any(|name| headers.contains_key(*name));
-        if caller.proxied || forwarded || !caller.peer.ip().to_canonical().is_loopback() {
+        if let Some(grant) = scope::limits(caller) {
+            // A backup holds all services.
+            return Err(beyond(grant));
+        }
+        let is_admin = caller.grant.as_ref().is_some_and(|grant| grant.allows(Scope::Admin));
+        if !is_admin && (caller.proxied || forwarded || !caller.peer.ip().to_canonical().is_loopback()) {
             return Err(Status::permission_denied(
-                "backups are handed out on the machine of the server only; run `leasehold backup` there",
+                "without a key for admin, backups are handed out on the machine of the server only; run \
+                 `leasehold backup` there",
             ));
         }
         Arc::clone(&self.turn).try_acquire_owned().map_err(|_| {
@@ -74,9 +82,10 @@ impl admin_server::Admin for Admin {
         let export = export.map_err(unavailable).map_err(&refused)?;
         info!(peer = %caller.peer.ip(), revision = export.revision().0, "backup begins");
         let (out, parts) = mpsc::channel(BUFFER);
+        let grant = caller.grant.clone();
         tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            send(export, &out);
+            send(export, &out, grant);
         });
         Ok(Response::new(ReceiverStream::new(parts)))
     }
@@ -93,14 +102,32 @@ fn unavailable(refusal: Refusal) -> Status {
     }
 }
 
-/// Sends all parts, as long as the client takes them.
-fn send(export: Export, out: &mpsc::Sender<Result<proto::BackupResponse, Status>>) {
+/// Sends all parts, as long as the client takes them and its key is good.
+fn send(
+    export: Export,
+    out: &mpsc::Sender<Result<proto::BackupResponse, Status>>,
+    grant: Option<Arc<Grant>>,
+) {
     let runtime = tokio::runtime::Handle::current();
     let end = Instant::now() + LONGEST;
+    let mut revoked = pin!(scope::revoked(grant));
     for part in parts_of(export) {
         let broken = part.is_err();
         let patience = PATIENCE.min(end.saturating_duration_since(Instant::now()));
-        let sent = runtime.block_on(async { tokio::time::timeout(patience, out.send(part)).await });
+        let sent = runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = &mut revoked => None,
+                sent = tokio::time::timeout(patience, out.send(part)) => Some(sent),
+            }
+        });
+        let Some(sent) = sent else {
+            warn!("a backup's key was revoked");
+            let word = out.send(Err(scope::key_is_gone()));
+            // Where that finds no room either, the client sees a backup without its end.
+            let _ = runtime.block_on(async { tokio::time::timeout(patience, word).await });
+            return;
+        };
         if broken || !sent.is_ok_and(|sent| sent.is_ok()) {
             warn!("a backup was not read to its end");
             return;

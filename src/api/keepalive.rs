@@ -13,6 +13,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use smallvec::SmallVec;
 use tokio_stream::Stream as _;
 use tonic::{Code, Status, Streaming};
 use tracing::{debug, info, warn};
@@ -29,7 +30,7 @@ use crate::{
     types::{LeaseId, Moment},
 };
 
-use super::{Registry, convert, refuse::log_refusal};
+use super::{Registry, convert, refuse::log_refusal, scope};
 pub use outbox::Answers;
 use outbox::{Outbox, outbox};
 use spread::Spread;
@@ -58,6 +59,7 @@ impl Registry {
             out,
             asks: Vec::new(),
             texts: Vec::new(),
+            denied: Vec::new(),
             told: Vec::new(),
             unsaid: Vec::new(),
             spread: Spread::new(),
@@ -77,6 +79,8 @@ struct Keeper {
     asks: Vec<Ask>,
     /// Of those with ids that are not written as we write them, which message, and the texts.
     texts: Vec<(usize, Vec<String>)>,
+    /// Ids that the key is not good for, and which message named them.
+    denied: Vec<(usize, Vec<LeaseId>)>,
     /// What the engine told of them.
     told: Vec<Told>,
     /// Losses that the last answer had no room for.
@@ -91,6 +95,8 @@ enum End {
     Stream,
     /// The server drains.
     Leaving,
+    /// The key that it was opened with is good no more.
+    Revoked,
     /// The server cuts the stream.
     Refused(Status),
 }
@@ -102,12 +108,14 @@ impl Keeper {
         let cause = match &end {
             End::Stream => self.caller.connection.end_cause().await,
             End::Leaving => EndCause::Server("draining"),
+            End::Revoked => EndCause::Server("key revoked"),
             End::Refused(_) => EndCause::Server("cut"),
         };
         self.end(cause, at);
         match end {
             End::Stream => {}
             End::Refused(status) => self.out.last(Err(status)),
+            End::Revoked => self.out.last(Err(scope::key_is_gone())),
             End::Leaving => {
                 let retry_after = self.spread.retry_after();
                 self.out.last(Ok(proto::KeepAliveResponse {
@@ -123,17 +131,22 @@ impl Keeper {
     async fn read(&mut self, mut beats: Streaming<KeepAliveRequest>) -> End {
         let connection = Arc::clone(&self.caller.connection);
         let mut leaving = pin!(connection.wait_leaving());
+        let mut revoked = pin!(scope::revoked(self.caller.grant.clone()));
         loop {
             let end = poll_fn(|cx| {
                 if leaving.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Some(End::Leaving));
                 }
+                if revoked.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Some(End::Revoked));
+                }
                 self.poll_asks(Pin::new(&mut beats), cx)
             })
             .await;
-            // What was taken before the end is answered before it, but for a drain's.
-            if matches!(end, Some(End::Leaving)) {
-                return End::Leaving;
+            // What was taken before the end is answered before it. A drain, or a key's end, comes
+            // before anything is taken.
+            if let Some(end @ (End::Leaving | End::Revoked)) = end {
+                return end;
             }
             if let Err(refusal) = self.answer().await {
                 return End::Refused(refusal.into());
@@ -192,7 +205,7 @@ impl Keeper {
 
     /// Puts a message as the engine sees it.
     fn take(&mut self, beat: KeepAliveRequest) {
-        let KeepAliveRequest { ids, detach, unusual } = beat;
+        let KeepAliveRequest { mut ids, detach, unusual } = beat;
         let mut tokens = None;
         let mut named = !ids.is_empty();
         if let Some(unusual) = unusual {
@@ -204,12 +217,33 @@ impl Keeper {
             let hashed = |(id, token): (&String, &String)| Some((LeaseId::parse(id)?, hash_token(token)));
             tokens = Some(Box::new(lease_tokens.iter().filter_map(hashed).collect()));
         }
+        self.deny(&mut ids);
         self.asks.push(match (named, detach) {
             (true, true) => Ask::Detach(ids),
             (true, false) => Ask::Attach { ids, tokens },
             (false, true) => Ask::DetachAll,
             (false, false) => Ask::Beat,
         });
+    }
+
+    /// Takes out what the key is not good for: the engine is not asked about it. An id that nobody
+    /// knows is as one of others.
+    fn deny(&mut self, ids: &mut SmallVec<[LeaseId; 1]>) {
+        let Some(grant) = scope::limits(&self.caller) else { return };
+        let mut denied = Vec::new();
+        ids.retain(|id| {
+            let covered = self.engine.service_of(*id).is_some_and(|service| grant.covers(&service));
+            if !covered {
+                denied.push(*id);
+            }
+            covered
+        });
+        if !denied.is_empty() {
+            let reason = "KeepAlive names ids that the key is not good for";
+            let (peer, key) = (self.caller.peer.ip(), &**grant.name());
+            info!(rpc = "KeepAlive", %peer, key, ids = denied.len(), reason, "refused");
+            self.denied.push((self.asks.len(), denied));
+        }
     }
 
     /// Has the engine do what was asked, and answers each message.
@@ -227,10 +261,12 @@ impl Keeper {
             }
         }
         let mut texts = mem::take(&mut self.texts).into_iter().peekable();
+        let mut denied = mem::take(&mut self.denied).into_iter().peekable();
         let mut answers = Vec::with_capacity(asks.len());
         for (index, (ask, told)) in asks.iter().zip(told.drain(..)).enumerate() {
             let texts = texts.next_if(|(of, _)| *of == index).map(|(_, texts)| texts);
-            answers.push(self.response(ask, told, &texts.unwrap_or_default()));
+            let denied = denied.next_if(|(of, _)| *of == index).map(|(_, ids)| ids);
+            answers.push(self.response(ask, told, &texts.unwrap_or_default(), &denied.unwrap_or_default()));
         }
         let unsaid = &mut self.unsaid;
         self.out.give(answers, |waiting, answer| {
@@ -244,7 +280,13 @@ impl Keeper {
         Ok(())
     }
 
-    fn response(&mut self, ask: &Ask, told: Told, texts: &[String]) -> proto::KeepAliveResponse {
+    fn response(
+        &mut self,
+        ask: &Ask,
+        told: Told,
+        texts: &[String],
+        denied: &[LeaseId],
+    ) -> proto::KeepAliveResponse {
         let Told { beat, refused } = told;
         let mut lost = mem::take(&mut self.unsaid);
         lost.extend(texts.iter().filter(|text| LeaseId::parse(text).is_none()).map(|text| {
@@ -254,7 +296,12 @@ impl Keeper {
         if let Ask::Attach { ids, .. } | Ask::Detach(ids) = ask
             && !refused.is_empty()
         {
+            let refused = refused.iter().map(|(id, refusal)| (*id, why(refusal))).collect();
             lost.extend(as_named(ids, texts, &refused));
+        }
+        if !denied.is_empty() {
+            let refused = denied.iter().map(|id| (*id, Reason::PermissionDenied)).collect();
+            lost.extend(as_named(denied, texts, &refused));
         }
         lost.extend(beat.lost.iter().map(|(id, loss)| {
             let reason = match loss {
@@ -287,15 +334,14 @@ impl Keeper {
 }
 
 /// Refusals under the texts that named them: a ULID may be written in lower case.
-fn as_named(ids: &[LeaseId], texts: &[String], refused: &[(LeaseId, Refusal)]) -> Vec<Lost> {
-    let refused: BTreeMap<LeaseId, &Refusal> = refused.iter().map(|(id, refusal)| (*id, refusal)).collect();
+fn as_named(ids: &[LeaseId], texts: &[String], refused: &BTreeMap<LeaseId, Reason>) -> Vec<Lost> {
     let texts: BTreeMap<LeaseId, &String> =
         texts.iter().filter_map(|text| Some((LeaseId::parse(text)?, text))).collect();
     let named = ids.iter().filter_map(|id| Some((id, refused.get(id)?)));
     named
-        .map(|(id, refusal)| {
+        .map(|(id, reason)| {
             let text = texts.get(id).map_or_else(|| id.to_string(), |text| (*text).clone());
-            lost(text, why(refusal))
+            lost(text, *reason)
         })
         .collect()
 }

@@ -3,7 +3,7 @@
 use tonic::Status;
 
 use crate::{
-    call::Door,
+    call::{Caller, Door},
     proto::{self, wire},
     types::{Filter, Instance, Moment},
     wire::Encoder,
@@ -26,9 +26,11 @@ impl Registry {
     pub(super) async fn list_page(
         &self,
         request: proto::ListRequest,
-        door: Door,
+        caller: &Caller,
     ) -> Result<wire::ListResponse, Status> {
+        let door = caller.door;
         let filter = convert::filter(&request.service, request.labels).map_err(invalid)?;
+        let filter = self.check_filter(caller, filter)?;
         let page = match request.page_token.as_str() {
             "" => None,
             text => Some(PageToken::decode(text).ok_or_else(|| bad_token("is not one of ours"))?),

@@ -10,6 +10,7 @@ mod keepalive;
 mod list;
 mod refuse;
 mod request;
+mod scope;
 mod token;
 mod unary;
 mod watch;
@@ -37,6 +38,8 @@ pub struct Registry {
     engine: Arc<dyn Engine>,
     http: Arc<HttpConfig>,
     require_lease_token: bool,
+    /// Whether keys bound what is read.
+    protect_reads: bool,
     metrics: Arc<Metrics>,
 }
 
@@ -49,16 +52,17 @@ impl Registry {
         metrics: Arc<Metrics>,
     ) -> Self {
         let require_lease_token = leases.require_lease_token;
-        Self { engine, http: Arc::new(http), require_lease_token, metrics }
+        Self { engine, http: Arc::new(http), require_lease_token, protect_reads: false, metrics }
     }
 
     /// This service with the one for those who run it, health and both versions of reflection,
     /// behind the gate, ready to be called.
     pub fn routes(
-        self,
+        mut self,
         gate: &Arc<Gate>,
         health: HealthServer<impl Health>,
     ) -> Result<Routes, tonic_reflection::server::Error> {
+        self.protect_reads = gate.protect_reads;
         let reflection = || {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)

@@ -1,6 +1,6 @@
 //! How refusals are said on the wire, and logged.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
@@ -60,8 +60,9 @@ pub(super) fn shorten(text: &str) -> String {
 /// Logs a refusal, one line, and hands it on.
 pub(super) fn log_refusal(rpc: &'static str, caller: &Caller) -> impl Fn(Status) -> Status {
     let peer = caller.peer.ip();
+    let key = caller.grant.as_ref().map(|grant| Arc::clone(grant.name()));
     move |status| {
-        info!(rpc, %peer, code = ?status.code(), reason = status.message(), "refused");
+        info!(rpc, %peer, key = key.as_deref(), code = ?status.code(), reason = status.message(), "refused");
         status
     }
 }

@@ -19,6 +19,7 @@ use super::{
     MAX_MESSAGE, Registry, convert, encode,
     keepalive::Answers,
     refuse::{invalid, log_refusal, shorten},
+    scope,
     watch::Watch,
 };
 
@@ -35,6 +36,7 @@ impl registry_server::Registry for Registry {
         let refused = log_refusal("Register", &caller);
         let registration = convert::registration(&request.0, &caller.actor(), "");
         let registration = registration.map_err(invalid).map_err(&refused)?;
+        scope::check(&caller, registration.content.service()).map_err(&refused)?;
         let registered = self.engine.register(vec![registration]).await.map_err(Status::from)?;
         let registered = registered.into_iter().next();
         let registered = registered.ok_or_else(|| Status::internal("the engine gave no answer"))?;
@@ -62,12 +64,16 @@ impl registry_server::Registry for Registry {
         let mut good = Vec::with_capacity(count);
         let mut results: Vec<Option<Status>> = Vec::with_capacity(count);
         for (index, entry) in request.requests.iter().enumerate() {
-            match convert::registration(entry, &by, &format!("requests[{index}].")) {
+            let registration = convert::registration(entry, &by, &format!("requests[{index}]."));
+            let registration = registration.map_err(invalid).and_then(|registration| {
+                scope::check(&caller, registration.content.service()).map(|()| registration)
+            });
+            match registration {
                 Ok(registration) => {
                     good.push(registration);
                     results.push(None);
                 }
-                Err(violations) => results.push(Some(refused(invalid(violations)))),
+                Err(status) => results.push(Some(refused(status))),
             }
         }
         self.check_answer_fits(&good, &results, &caller).map_err(&refused)?;
@@ -93,6 +99,7 @@ impl registry_server::Registry for Registry {
         let refused = log_refusal("Ping", &caller);
         let proto::PingRequest { id, lease_token } = request;
         let target = convert::target(&id).map_err(invalid).map_err(&refused)?;
+        self.check_target(&caller, &target).map_err(&refused)?;
         let renewed = self.engine.renew(target, proof(&lease_token, &caller)).await;
         let renewed = renewed.map_err(Status::from).map_err(&refused)?;
         Ok(Response::new(proto::PingResponse {
@@ -109,7 +116,7 @@ impl registry_server::Registry for Registry {
         request: Request<proto::ListRequest>,
     ) -> Result<Response<wire::ListResponse>, Status> {
         let caller = caller(request.extensions());
-        let answer = self.list_page(request.into_inner(), caller.door).await;
+        let answer = self.list_page(request.into_inner(), &caller).await;
         answer.map(Response::new).map_err(log_refusal("List", &caller))
     }
 
@@ -118,6 +125,7 @@ impl registry_server::Registry for Registry {
         let refused = log_refusal("Get", &caller);
         let id = request.into_inner().id;
         let target = convert::target(&id).map_err(invalid).map_err(&refused)?;
+        self.check_read(&caller, &target).map_err(&refused)?;
         let found = {
             match &target {
                 Target::Id(id) => self
@@ -141,9 +149,7 @@ impl registry_server::Registry for Registry {
     ) -> Result<Response<Self::WatchStream>, Status> {
         let caller = caller(request.extensions());
         let refused = log_refusal("Watch", &caller);
-        self.start_watch(request.into_inner(), Arc::clone(&caller.connection))
-            .map(Response::new)
-            .map_err(refused)
+        self.start_watch(request.into_inner(), &caller).map(Response::new).map_err(refused)
     }
 
     async fn deregister(
@@ -154,6 +160,7 @@ impl registry_server::Registry for Registry {
         let refused = log_refusal("Deregister", &caller);
         let proto::DeregisterRequest { id, lease_token } = request;
         let target = convert::target(&id).map_err(invalid).map_err(&refused)?;
+        self.check_target(&caller, &target).map_err(&refused)?;
         let departed = self.engine.deregister(target, proof(&lease_token, &caller)).await;
         let departed = departed.map_err(Status::from).map_err(&refused)?;
         Ok(Response::new(wire::DeregisterResponse {

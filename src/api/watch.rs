@@ -21,7 +21,7 @@ use tokio_stream::Stream;
 use tonic::Status;
 
 use crate::{
-    call::Connection,
+    call::Caller,
     catalog::{Commit, Cursor, Snapshot},
     engine::{Encoded, Engine, Reader, Reading},
     metrics::Open,
@@ -34,6 +34,7 @@ use super::{
     Registry, convert,
     encode::{self, Told},
     refuse::invalid,
+    scope,
     token::ResumeToken,
 };
 
@@ -48,12 +49,9 @@ const LEAST_BOOKMARK: Duration = Duration::from_millis(100);
 const LONGEST_BOOKMARK: Duration = Duration::from_hours(1);
 
 impl Registry {
-    pub(super) fn start_watch(
-        &self,
-        request: proto::WatchRequest,
-        connection: Arc<Connection>,
-    ) -> Result<Watch, Status> {
+    pub(super) fn start_watch(&self, request: proto::WatchRequest, caller: &Caller) -> Result<Watch, Status> {
         let filter = convert::filter(&request.service, request.labels).map_err(invalid)?;
+        let filter = self.check_filter(caller, filter)?;
         let bookmark = request.bookmark_interval.map(convert::duration).transpose();
         let bookmark = bookmark
             .map_err(|text| invalid(vec![convert::violation("bookmark_interval", text)]))?
@@ -68,6 +66,7 @@ impl Registry {
         };
         let place = Place { epoch: self.engine.view().read().epoch(), filter: filter.digest() };
         let reader = self.engine.view().reader(filter);
+        let (connection, grant) = (Arc::clone(&caller.connection), caller.grant.clone());
         let idle_since = Instant::now();
         Ok(Watch {
             engine: Arc::clone(&self.engine),
@@ -78,6 +77,9 @@ impl Registry {
             idle_since,
             timer: Box::pin(sleep_until(idle_since + bookmark)),
             leaving: Box::pin(async move { connection.wait_leaving().await }),
+            revoked: grant.map(|grant| -> Pin<Box<dyn Future<Output = ()> + Send>> {
+                Box::pin(scope::revoked(Some(grant)))
+            }),
             _open: Open::of(&self.metrics.watchers),
         })
     }
@@ -96,6 +98,8 @@ pub struct Watch {
     timer: Pin<Box<Sleep>>,
     /// Done when the client has been told to go.
     leaving: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Done when the key that the client showed is good no more; none without one.
+    revoked: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     _open: Open,
 }
 
@@ -151,6 +155,10 @@ impl Stream for Watch {
             this.phase = Phase::End;
             let text = "the server is draining; resume with the last resume_token";
             return Poll::Ready(Some(Err(Status::unavailable(text))));
+        }
+        if this.revoked.as_mut().is_some_and(|revoked| revoked.as_mut().poll(context).is_ready()) {
+            this.phase = Phase::End;
+            return Poll::Ready(Some(Err(scope::key_is_gone())));
         }
         let message = ready!(this.poll_message(context));
         coop.made_progress();

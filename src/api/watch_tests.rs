@@ -48,7 +48,7 @@ async fn a_slow_reader_of_a_snapshot_converges_before_it_is_synced() {
     let ids = register(&engine, (0..3000).map(|n| (n, 0))).await;
     let service = Registry::new(engine.clone(), HttpConfig::default(), &leases, metrics);
     let request = proto::WatchRequest::default();
-    let mut messages = service.start_watch(request, Arc::default()).unwrap();
+    let mut messages = service.start_watch(request, &crate::api::unary::this_machine()).unwrap();
 
     let mut view: BTreeMap<String, u32> = BTreeMap::new();
     let mut gone = 0;

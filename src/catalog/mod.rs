@@ -162,7 +162,7 @@ impl Catalog {
         let named = named[next..].iter();
         let all = filter.services().is_empty().then(|| {
             let after = (Bound::Excluded(service), Bound::Unbounded);
-            self.services.range::<ServiceName, _>(after)
+            self.services.range::<ServiceName, _>(after).filter(|name| filter.admits(name))
         });
         let later = named.chain(all.into_iter().flatten()).filter_map(|name| self.shelves.get(name));
         let all = rest.into_iter().flatten().chain(later.flat_map(Shelf::iter));
@@ -219,7 +219,7 @@ impl Catalog {
     fn shelves<'a>(&'a self, filter: &'a Filter) -> impl Iterator<Item = &'a Shelf> {
         let all = filter.services().is_empty().then_some(&self.services);
         let names = filter.services().iter().chain(all.into_iter().flatten());
-        names.filter_map(|name| self.shelves.get(name))
+        names.filter(|name| filter.admits(name)).filter_map(|name| self.shelves.get(name))
     }
 
     fn put(&mut self, instance: Instance) {

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 
 use super::{Catalog, Change, Commit, Cursor, Kind, Reason, Since, Unread};
 use crate::types::{
-    Content, Epoch, Filter, Head, Info, Instance, LeaseId, LeaseTimes, Moment, Parts, Revision, ServiceName,
-    ServiceUrl, Status, Ttl, WallTime,
+    Content, Epoch, Filter, Globs, Head, Info, Instance, LeaseId, LeaseTimes, Moment, Parts, Revision,
+    ServiceName, ServiceUrl, Status, Ttl, WallTime,
 };
 
 fn name(service: &str) -> ServiceName {
@@ -106,6 +106,39 @@ fn labels_that_change_bring_an_instance_into_a_filter_and_out_of_it() {
     feed.take(1);
     assert_eq!(feed.seen(4, &blue), Some(vec![]));
     assert_eq!(feed.seen(4, &of("a")), Some(vec![(Kind::Expired, Reason::New)]));
+}
+
+#[test]
+fn who_may_see_some_services_sees_no_others() {
+    let mut feed = Feed::new(1 << 20);
+    for (id, service) in (1..).zip(["a", "billing-a", "billing-b", "billing-c", "z"]) {
+        feed.put(id, service, &[("color", if id == 3 { "blue" } else { "red" })]);
+    }
+    let billing = |filter: Filter| filter.within(Arc::new(Globs::parse(&["billing-*"]).unwrap()));
+    let all = billing(Filter::default());
+    let ids = |found: &mut dyn Iterator<Item = &Instance>| found.map(|one| one.id.0).collect::<Vec<_>>();
+    assert_eq!(ids(&mut feed.catalog.matching(&all)), [2, 3, 4]);
+    assert_eq!(feed.catalog.count(&all), 3);
+    assert_eq!(ids(&mut feed.catalog.snapshot(&all).instances().iter()), [2, 3, 4]);
+    for (after, expect) in
+        [(("a", 1), &[2, 3, 4][..]), (("billing-a", 2), &[3, 4]), (("billing-bb", 9), &[4]), (("z", 0), &[])]
+    {
+        let key = (name(after.0), LeaseId(after.1));
+        assert_eq!(ids(&mut feed.catalog.matching_after(&all, &key)), expect, "{after:?}");
+    }
+    let blue = billing(labelled("color", "blue"));
+    assert_eq!((feed.catalog.count(&blue), ids(&mut feed.catalog.matching(&blue))), (1, vec![3]));
+    assert_eq!(feed.seen(0, &all).map(|seen| seen.len()), Some(3));
+    assert_eq!(feed.seen(0, &blue).map(|seen| seen.len()), Some(1));
+    feed.take(1);
+    feed.take(2);
+    assert_eq!(feed.seen(5, &all), Some(vec![(Kind::Expired, Reason::New)]));
+    // Nobody can be shown what is named beyond the bounds.
+    let beyond = billing(of("z"));
+    assert_eq!((feed.catalog.count(&beyond), feed.catalog.matching(&beyond).count()), (0, 0));
+    assert!(feed.catalog.snapshot(&beyond).instances().is_empty());
+    let nothing = Filter::default().within(Arc::new(Globs::parse(&["nothing-*"]).unwrap()));
+    assert_eq!((feed.catalog.count(&nothing), feed.seen(0, &nothing)), (0, Some(vec![])));
 }
 
 #[test]

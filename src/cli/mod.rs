@@ -15,6 +15,7 @@ mod healthcheck;
 mod info;
 mod inspect;
 mod keepalive;
+mod key;
 mod ls;
 mod output;
 mod register;
@@ -46,6 +47,7 @@ enum Command {
     Healthcheck(healthcheck::Healthcheck),
     Backup(backup::Backup),
     Inspect(inspect::Inspect),
+    Key(key::Key),
     Bench(Box<bench::Bench>),
     #[command(hide = true)]
     BenchNull(bench::Null),
@@ -76,6 +78,7 @@ impl Cli {
             Command::Healthcheck(healthcheck) => wait_for(healthcheck.run()),
             Command::Backup(backup) => wait_for(backup.run()),
             Command::Inspect(inspect) => inspect.run(),
+            Command::Key(key) => key.run(),
             Command::Bench(bench) => bench.run(),
             Command::BenchNull(null) => null.run(),
         }

@@ -60,6 +60,12 @@ async fn listen_and_serve(config: Config) -> Result<(), Failure> {
     let stop = signals::stop_token()
         .map_err(|error| Failure::other(format!("cannot listen for signals: {error}")))?;
     let asking = Asking::default();
+    let ask = asking.clone();
+    signals::on_hangup(move || {
+        tracing::info!("SIGHUP: files are read again");
+        ask.ask();
+    })
+    .map_err(|error| Failure::other(format!("cannot listen for signals: {error}")))?;
     let main = bind(config.listen, "--listen").await?;
     let address = main
         .local_addr()
@@ -69,9 +75,10 @@ async fn listen_and_serve(config: Config) -> Result<(), Failure> {
         None => None,
     };
     let durability = config.store.durability;
+    let is_open = is_open(&config);
     let server = server::open(config).await.map_err(|error| Failure::other(error.to_string()))?;
     let names_address = names.as_ref().and_then(|names| names.local_addr().ok());
-    announce(&promise(server.data_dir(), durability), names_address, address)?;
+    announce(&promise(server.data_dir(), durability), names_address, address, is_open)?;
     // The process ends with it: nobody waits until a million leases are freed one by one.
     std::mem::forget(server.engine());
     let ended = server.run(Listeners { main, names }, asking, stop.cancelled_owned()).await;
@@ -97,15 +104,26 @@ fn promise(data_dir: Option<&Path>, durability: Durability) -> String {
     format!("keeping registrations in {} ({promise})", dir.display())
 }
 
+/// Whether whoever reaches it may do everything, unseen or not.
+fn is_open(config: &Config) -> bool {
+    config.access.service_key.is_none() && config.access.keys.is_none() && config.tls.is_none()
+}
+
 /// Lines on stdout, for people and for scripts that wait for the last. A registry whose
 /// stdout nobody reads is none the worse.
-fn announce(promise: &str, names: Option<SocketAddr>, address: SocketAddr) -> Result<(), Failure> {
+fn announce(
+    promise: &str,
+    names: Option<SocketAddr>,
+    address: SocketAddr,
+    is_open: bool,
+) -> Result<(), Failure> {
     let names_line = names.map(|names| format!("name registry on http://{names}\n")).unwrap_or_default();
     match output::line(&format!("{promise}\n{names_line}listening on http://{address}")) {
         Err(failure) if !failure.is_closed_pipe() => return Err(failure),
         _ => {}
     }
-    for address in names.into_iter().chain([address]).filter(|address| !address.ip().is_loopback()) {
+    let exposed = names.into_iter().chain([address]).filter(|address| is_open && !address.ip().is_loopback());
+    for address in exposed {
         tracing::warn!(
             %address,
             "listening beyond loopback without a key or TLS: whoever reaches this port can register, \

@@ -1,4 +1,5 @@
-//! Ctrl-C and SIGTERM: the first asks for an orderly end, the second ends at once.
+//! Ctrl-C and SIGTERM: the first asks for an orderly end, the second ends at once. SIGHUP asks for files to
+//! be read again.
 
 use std::{io, process};
 
@@ -20,6 +21,25 @@ pub fn stop_token() -> io::Result<CancellationToken> {
         process::exit(STOPPED);
     });
     Ok(token)
+}
+
+/// Calls `f` at each SIGHUP, which does not end the process from this call on.
+#[cfg(unix)]
+pub fn on_hangup(f: impl Fn() + Send + 'static) -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut hangups = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangups.recv().await.is_some() {
+            f();
+        }
+    });
+    Ok(())
+}
+
+/// There is no such signal.
+#[cfg(windows)]
+pub fn on_hangup(_: impl Fn() + Send + 'static) -> io::Result<()> {
+    Ok(())
 }
 
 #[cfg(unix)]

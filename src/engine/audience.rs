@@ -155,7 +155,13 @@ impl Audiences {
                 }
             }
         }
-        let of_any = self.of_any.values().map(|audience| (&**audience, first.revision));
+        let of_any = self.of_any.values().filter_map(|audience| {
+            let first = match audience.filter.bounds() {
+                None => Some(first),
+                Some(globs) => commits.iter().find(|commit| touched(commit).any(|name| globs.cover(name))),
+            };
+            Some((&**audience, first?.revision))
+        });
         found.into_values().chain(of_any).collect()
     }
 

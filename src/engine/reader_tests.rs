@@ -12,8 +12,8 @@ use super::*;
 use crate::{
     catalog::{Catalog, Change, Kind, Reason},
     types::{
-        Content, Epoch, Head, Info, LeaseId, LeaseTimes, Moment, Parts, ServiceName, ServiceUrl, Status, Ttl,
-        WallTime,
+        Content, Epoch, Globs, Head, Info, LeaseId, LeaseTimes, Moment, Parts, ServiceName, ServiceUrl,
+        Status, Ttl, WallTime,
     },
 };
 
@@ -159,6 +159,38 @@ fn a_commit_wakes_those_whose_services_it_touches() {
     let audiences = Arc::clone(&readers[0].0.audiences);
     drop(readers);
     assert!(audiences.lock().is_empty());
+}
+
+#[test]
+fn who_may_see_some_services_is_woken_for_those_and_left_behind_by_no_others() {
+    let mut rig = Rig::new(4000);
+    let bounded =
+        |services: &[&str], globs: &[&str]| of(services).within(Arc::new(Globs::parse(globs).unwrap()));
+    let mut readers: Vec<_> = [bounded(&[], &["a*"]), bounded(&[], &["b*"])]
+        .into_iter()
+        .map(|filter| {
+            let mut reader = rig.view.reader(filter);
+            reader.start(Cursor(Revision(0)));
+            (reader, Bell::new())
+        })
+        .collect();
+    for (reader, bell) in &mut readers {
+        assert_eq!(rig.read(reader, bell), None);
+    }
+    for _ in 0..200 {
+        rig.publish(&["churn"]);
+    }
+    assert!(!rig.view.read().covers(Revision(1)));
+    rig.publish(&["x", "ab"]);
+    rig.publish(&["churn"]);
+    let rung = readers.iter().map(|(_, bell)| bell.rung()).collect::<Vec<_>>();
+    assert_eq!(rung, [1, 0]);
+    let told: Vec<_> = readers.iter_mut().map(|(reader, bell)| rig.read(reader, bell)).collect();
+    assert_eq!(told, [Some("[201]".to_owned()), None]);
+    // Those of other bounds have snapshots of their own.
+    let seen = |filter: &Filter| rig.view.snapshot(filter).unwrap().instances().len();
+    let counts = [&bounded(&[], &["a*"]), &bounded(&[], &["b*"]), &of(&[])].map(seen);
+    assert_eq!(counts, [1, 0, 203]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::{
     catalog::{Catalog, Commit, Snapshot},
-    types::{Filter, Revision, ServiceName},
+    types::{Filter, Globs, Revision, ServiceName},
 };
 
 use super::{audience::Audiences, reader::Reader};
@@ -29,8 +29,11 @@ pub struct View {
     catalog: RwLock<Catalog>,
     audiences: Arc<Mutex<Audiences>>,
     head: watch::Sender<Revision>,
-    snapshots: Mutex<HashMap<Box<[ServiceName]>, Vec<Held>>>,
+    snapshots: Mutex<HashMap<Services, Vec<Held>>>,
 }
+
+/// Which services a snapshot is of: those named, and the bounds of what may be seen.
+type Services = (Box<[ServiceName]>, Option<Arc<Globs>>);
 
 #[derive(Debug)]
 struct Held {
@@ -121,7 +124,8 @@ impl View {
             !snapshots.is_empty()
         });
         let catalog = self.catalog.read();
-        let shared = held.get(filter.services()).and_then(|snapshots| snapshots.last()?.snapshot.upgrade());
+        let services: Services = (filter.services().into(), filter.bounds().cloned());
+        let shared = held.get(&services).and_then(|snapshots| snapshots.last()?.snapshot.upgrade());
         if let Some(snapshot) = shared.filter(|snapshot| catalog.covers(snapshot.revision())) {
             return Ok(snapshot);
         }
@@ -133,7 +137,7 @@ impl View {
         let (pointers, bytes) = (size_of_val(snapshot.instances()), snapshot.bytes());
         let one =
             Held { snapshot: Arc::downgrade(&snapshot), revision: snapshot.revision(), pointers, bytes };
-        held.entry(filter.services().into()).or_default().push(one);
+        held.entry(services).or_default().push(one);
         Ok(snapshot)
     }
 }

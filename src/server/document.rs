@@ -19,9 +19,30 @@ pub(super) fn about() -> OpenApi {
             ("/metrics".to_owned(), metrics()),
             (PATH.to_owned(), openapi()),
         ],
-        security_schemes: Map::new(),
-        security: Vec::new(),
+        security_schemes: Map::from_iter([
+            ("ServiceKey".to_owned(), service_key()),
+            ("Bearer".to_owned(), bearer()),
+        ]),
+        // None, or one of them.
+        security: vec![json!({}), json!({"ServiceKey": []}), json!({"Bearer": []})],
     }
+}
+
+fn service_key() -> Value {
+    json!({
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-Service-Key",
+        "description": "A key, where the server has keys: registering, renewing and deregistering need one, and reading if the server protects it.",
+    })
+}
+
+fn bearer() -> Value {
+    json!({
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The same key, as `Authorization: Bearer`; the other header goes before.",
+    })
 }
 
 fn health() -> Value {

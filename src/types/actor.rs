@@ -2,6 +2,8 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use super::Globs;
+
 /// Who asks for something: for the log, and for what each may have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
@@ -9,6 +11,8 @@ pub struct Actor {
     pub peer: IpAddr,
     /// The name of the key it showed, if it showed one.
     pub key: Option<Arc<str>>,
+    /// The services that its key is good for; none for all, and without a key.
+    pub reach: Option<Arc<Globs>>,
     /// The trace that the call belongs to (W3C Trace Context), if it said so.
     pub trace: Option<TraceId>,
 }
@@ -20,7 +24,7 @@ pub struct TraceId(pub u128);
 impl Actor {
     /// Of whom nothing but the address is known.
     pub fn at(peer: IpAddr) -> Self {
-        Self { peer: peer.to_canonical(), key: None, trace: None }
+        Self { peer: peer.to_canonical(), key: None, reach: None, trace: None }
     }
 }
 

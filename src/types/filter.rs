@@ -1,14 +1,16 @@
 //! Which instances a reader wants.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use super::{ContentRef, Digest, ServiceName};
+use super::{ContentRef, Digest, Globs, ServiceName};
 
 /// Any of some services, all of some labels; empty means no condition.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Filter {
     services: Box<[ServiceName]>,
     labels: BTreeMap<String, String>,
+    /// What the reader may see at all, where no service is named; none is everything.
+    within: Option<Arc<Globs>>,
 }
 
 impl Filter {
@@ -16,7 +18,14 @@ impl Filter {
     pub fn new(mut services: Vec<ServiceName>, labels: BTreeMap<String, String>) -> Self {
         services.sort_unstable();
         services.dedup();
-        Self { services: services.into_boxed_slice(), labels }
+        Self { services: services.into_boxed_slice(), labels, within: None }
+    }
+
+    /// The same for a reader who may see some services only. To be asked where it names none: what
+    /// it names is known, and is either all within these or to be refused.
+    #[must_use]
+    pub fn within(self, globs: Arc<Globs>) -> Self {
+        Self { within: Some(globs), ..self }
     }
 
     /// The services, sorted, each once; none means all.
@@ -29,10 +38,26 @@ impl Filter {
         &self.labels
     }
 
+    /// Whether instances of a service can match.
+    pub fn wants(&self, service: &ServiceName) -> bool {
+        let named = self.services.is_empty() || self.services.binary_search(service).is_ok();
+        named && self.admits(service)
+    }
+
+    /// Whether the reader may see a service, named or not.
+    pub fn admits(&self, service: &ServiceName) -> bool {
+        self.within.as_ref().is_none_or(|globs| globs.cover(service))
+    }
+
+    /// The bounds of what the reader may see, if there are any.
+    pub fn bounds(&self) -> Option<&Arc<Globs>> {
+        self.within.as_ref()
+    }
+
     /// Whether an instance with this content is wanted.
     pub fn matches(&self, content: ContentRef<'_>) -> bool {
-        let service = self.services.is_empty() || self.services.binary_search(content.service()).is_ok();
-        service && self.labels.iter().all(|(key, value)| content.label(key) == Some(value))
+        self.wants(content.service())
+            && self.labels.iter().all(|(key, value)| content.label(key) == Some(value))
     }
 
     /// A number that tells filters apart and stays the same over restarts and versions.
@@ -45,6 +70,11 @@ impl Filter {
         for (key, value) in &self.labels {
             digest.text(key);
             digest.text(value);
+        }
+        if let Some(globs) = &self.within {
+            // An odd number of texts after the services': labels are two each. No pattern has a
+            // line's end.
+            digest.text(&globs.patterns().collect::<Vec<_>>().join("\n"));
         }
         digest.value()
     }
@@ -60,6 +90,10 @@ mod tests {
         Filter::new(services, labels)
     }
 
+    fn within(labels: &[(&str, &str)], globs: &[&str]) -> Filter {
+        filter(&[], labels).within(Arc::new(Globs::parse(globs).unwrap()))
+    }
+
     #[test]
     fn the_digest_tells_filters_apart() {
         let all = [
@@ -70,6 +104,10 @@ mod tests {
             filter(&[], &[("a", "b")]),
             filter(&[], &[("ab", "")]),
             filter(&["a"], &[("a", "b")]),
+            within(&[], &["a"]),
+            within(&[], &["a", "b"]),
+            within(&[], &["ab"]),
+            within(&[("a", "b")], &["a"]),
         ];
         for (i, one) in all.iter().enumerate() {
             for other in &all[i + 1..] {

@@ -5,7 +5,7 @@
 //! JSON side and [`watch::Watch`] for what a consumer sees. A server that panicked fails the test that started it.
 
 // Every test binary uses a part of this.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 pub mod data_dir;
 pub mod grpcio;
@@ -13,6 +13,7 @@ pub mod h2raw;
 pub mod http;
 pub mod numbers;
 pub mod process;
+pub mod secrets;
 pub mod servicekit;
 pub mod watch;
 
@@ -29,6 +30,7 @@ use leasehold::proto::{RegisterRequest, RegisterResponse, registry_client::Regis
 use prost_types::{Struct, Value, value::Kind};
 use tonic::transport::{Channel, Endpoint};
 
+pub use self::secrets::secret;
 use self::{
     http::{Answer, exchange},
     process::Process,

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::wait_for;
+use super::{secrets, wait_for};
 
 /// A running child.
 pub struct Process {
@@ -35,6 +35,7 @@ impl Process {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+        secrets::record_arguments(child.id());
         let stdin = child.stdin.take();
         let stdout = Lines::collect(child.stdout.take().expect("piped"));
         let stderr = Lines::collect(child.stderr.take().expect("piped"));
@@ -157,6 +158,7 @@ impl Lines {
         let sink = Arc::clone(&lines);
         let reader = thread::spawn(move || {
             for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+                secrets::record(&line);
                 let line = String::from_utf8_lossy(&line).into_owned();
                 sink.lock().unwrap_or_else(PoisonError::into_inner).push(line);
             }

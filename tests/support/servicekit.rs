@@ -18,9 +18,17 @@ pub struct App {
 impl App {
     /// Starts it on this port (0: a free one), pinging every second.
     pub fn start(server: &Server, id: &str, port: u16) -> Self {
+        Self::start_with(server, id, port, None)
+    }
+
+    /// The same with a key for registering.
+    pub fn start_with(server: &Server, id: &str, port: u16, key: Option<&str>) -> Self {
         let mut command = python("servicekit_app.py", &[id, "Climate Data", &port.to_string(), "1"]);
         command.env("SERVICEKIT_ORCHESTRATOR_URL", format!("{}/services/$register", server.url()));
         command.env_remove("SERVICEKIT_REGISTRATION_KEY");
+        if let Some(key) = key {
+            command.env("SERVICEKIT_REGISTRATION_KEY", key);
+        }
         let mut process = Process::spawn(command);
         let port = process
             .expect_line("the app's port", START, |line| line.strip_prefix("port ")?.trim().parse().ok());

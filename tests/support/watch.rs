@@ -31,7 +31,11 @@ pub struct Watch {
 impl Watch {
     /// Opens it; nothing is read.
     pub async fn open(client: &mut RegistryClient<Channel>, request: WatchRequest) -> Self {
-        let stream = client.watch(request).await.expect("a good request").into_inner();
+        Self::of(client.watch(request).await.expect("a good request").into_inner())
+    }
+
+    /// One that is open; nothing is read.
+    pub fn of(stream: Streaming<WatchResponse>) -> Self {
         Self { stream, waiting: VecDeque::new(), seen: Vec::new(), token: String::new(), resets: 0 }
     }
 

@@ -7,7 +7,7 @@ use crate::{
     config::DuplicateId,
     engine::{Outcome, Refusal, TokenHash},
     lease::{Handle, Standing, Terms},
-    types::{Actor, Content, Head, Instance, LeaseId, LeaseTimes, Status, Ttl},
+    types::{Actor, Content, Globs, Head, Instance, LeaseId, LeaseTimes, Status, Ttl},
 };
 
 use super::{
@@ -65,7 +65,7 @@ impl Book {
             None => self.begin(&entry, now, draft),
         };
         if let Some(handle) = self.handle(entered.instance.id) {
-            self.take_client_id(handle, entry.client_id, now, draft);
+            self.take_client_id(handle, entry.client_id, &entry.by, now, draft);
         }
         Ok(entered)
     }
@@ -144,13 +144,21 @@ impl Book {
     }
 
     /// Where the newest registration of a client-sent id takes the older one's place, it
-    /// does so now.
-    fn take_client_id(&mut self, handle: Handle, client_id: Option<Arc<str>>, now: Now, draft: &mut Draft) {
+    /// does so now. Those of services that its key is not good for stay: nobody is told of them.
+    fn take_client_id(
+        &mut self,
+        handle: Handle,
+        client_id: Option<Arc<str>>,
+        by: &Actor,
+        now: Now,
+        draft: &mut Draft,
+    ) {
         if self.rules.duplicate_id != DuplicateId::Replace {
             return;
         }
         for other in client_id.as_deref().map(|id| self.of_client_id(id)).unwrap_or_default() {
-            if other == handle {
+            let beyond = |reach: &Arc<Globs>| !reach.cover(&self.record(other).instance.service);
+            if other == handle || by.reach.as_ref().is_some_and(beyond) {
                 continue;
             }
             match self.leases.standing(other) {
