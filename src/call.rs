@@ -6,6 +6,9 @@
 //! whose doing that was ([`Connection::end_cause`]). The stream's own end cannot tell:
 //! hyper shows a half-close, a reset and its own keepalive timeout alike.
 
+mod held;
+mod traffic;
+
 use std::{
     net::SocketAddr,
     sync::{
@@ -26,6 +29,12 @@ use crate::{
     limits::Exceeded,
     types::{Actor, TraceId},
 };
+pub use held::{Held, TooMuchHeld};
+pub use traffic::{Count, Traffic};
+
+/// The target of log lines that tell of a refusal: what is logged under it goes to the audit
+/// file, too.
+pub const AUDITED: &str = "leasehold::refused";
 
 /// Who makes a call.
 #[derive(Clone, Debug)]
@@ -45,7 +54,9 @@ pub struct Caller {
     pub grant: Option<Arc<Grant>>,
     /// The trace that the call belongs to, if it says so.
     pub trace: Option<TraceId>,
-    /// The limit that a renewal meets, which may be let through all the same.
+    /// Whether it was counted as a request of its peer.
+    pub counted: bool,
+    /// The limit that it meets as a renewal, which may be let through all the same.
     pub exceeded: Option<Exceeded>,
     /// The connection it came over.
     pub connection: Arc<Connection>,
@@ -103,6 +114,11 @@ pub struct Connection {
     began: Instant,
     /// When the last request ended, in microseconds from then.
     last_end: AtomicU64,
+    /// Bytes of requests and answers.
+    held: AtomicUsize,
+    /// As many as there may be.
+    max_held: usize,
+    traffic: Arc<Traffic>,
 }
 
 /// What a keepalive timeout must be judged by.
@@ -192,6 +208,34 @@ impl Connection {
 // === impl Connection: what the connection layer records ===
 
 impl Connection {
+    /// A new one, for which at most `max_held` bytes are held, of a server that has `traffic`.
+    pub fn new(max_held: usize, traffic: Arc<Traffic>) -> Self {
+        Self {
+            leaving: CancellationToken::new(),
+            goaway_sent: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
+            liveness: watch::Sender::new(Liveness::default()),
+            subjects: OnceLock::new(),
+            open_requests: AtomicUsize::new(0),
+            began: Instant::now(),
+            last_end: AtomicU64::new(0),
+            held: AtomicUsize::new(0),
+            max_held,
+            traffic,
+        }
+    }
+
+    /// What is counted of the server's connections.
+    pub(crate) fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
+    }
+
+    /// Since when no request has been open and no answer been on its way; none while one is.
+    pub(crate) fn idle_since(&self) -> Option<Instant> {
+        let since = self.began + Duration::from_micros(self.last_end.load(Ordering::Acquire));
+        (self.open_requests() == 0 && self.held() == 0).then_some(since)
+    }
+
     /// The client proved these names.
     pub(crate) fn record_subjects(&self, subjects: Vec<String>) {
         // Once a connection: at its handshake.
@@ -261,16 +305,7 @@ impl Connection {
 
 impl Default for Connection {
     fn default() -> Self {
-        Self {
-            leaving: CancellationToken::new(),
-            goaway_sent: AtomicBool::new(false),
-            lost: AtomicBool::new(false),
-            liveness: watch::Sender::new(Liveness::default()),
-            subjects: OnceLock::new(),
-            open_requests: AtomicUsize::new(0),
-            began: Instant::now(),
-            last_end: AtomicU64::new(0),
-        }
+        Self::new(usize::MAX, Arc::default())
     }
 }
 

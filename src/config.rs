@@ -235,6 +235,14 @@ impl Default for Quotas {
     }
 }
 
+impl Quotas {
+    /// No bounds.
+    pub fn none() -> Self {
+        let none = Quota { count: None, bytes: None };
+        Self { all: none, service: none, key: none, peer: none }
+    }
+}
+
 impl Default for Rates {
     fn default() -> Self {
         Self {

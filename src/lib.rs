@@ -5,14 +5,16 @@
 //!
 //! ```text
 //! cli → server → name_registry → {api, gateway, transport} → engine → {lease, store} → catalog → types
-//! beside them: bench (measures servers, as a client of theirs), call, config, metrics (counts the
-//! catalog's changes), proto, telemetry, wire (protobuf's encoding)
+//! beside them: audit (tells of each change and refusal), auth (keys), bench (measures servers, as a
+//! client of theirs), call, config, limits, metrics, proto, reload, telemetry, tls (certificates),
+//! wire (protobuf's encoding)
 //! ```
 //!
 //! Start from [`server::run`] to see it put together, from [`lease`] and [`catalog`] to
 //! see what it does. ARCHITECTURE.md says why.
 
 pub mod api;
+pub mod audit;
 pub mod auth;
 pub mod bench;
 pub mod call;
@@ -30,6 +32,7 @@ pub mod reload;
 pub mod server;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod transport;
 pub mod types;
 mod wire;

@@ -2,40 +2,55 @@
 //! is opened first, which reads what the store holds, and run then.
 
 mod document;
+mod health;
+mod opening;
+mod rereading;
 mod status;
 
 use std::{
     future::Future,
+    net::SocketAddr,
     path::{Path, PathBuf},
+    pin::Pin,
     sync::Arc,
     time::Duration,
 };
 
-use http::{HeaderName, Method, Request};
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use http::{HeaderName, Method, Request, Response, StatusCode};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
+use tonic_health::ServingStatus;
 use tracing::{info, warn};
 
+pub use self::opening::open;
+use self::{
+    rereading::Rereading,
+    status::{Counted, Status},
+};
 use crate::{
-    api::{Gate, MAX_MESSAGE, Registry},
+    api::{Gate, LATE, MAX_MESSAGE, Observed, Registry},
+    audit::Audit,
     auth::{Keys, KeysError},
     call::Caller,
-    config::{Config, StoreKind},
-    engine::{Engine, Health, embedded::Embedded},
+    config::Config,
+    engine::Engine,
     gateway::{self, EventStreams, Gateway, JsonOptions, Options, RemoteAddr},
     limits::Limits,
-    metrics::Metrics,
+    metrics::{Bounds, Metrics},
     name_registry::NameRegistry,
     proto::{FILE_DESCRIPTOR_SET, SERVICE_NAME},
     reload::Asking,
-    store::{self, Condition, StoreError},
-    transport::{Entry, Front, HostRule, Proxies, Server},
+    store::StoreError,
+    telemetry::{Traces, TracesError},
+    tls::{Tls, TlsError},
+    transport::{Entry, Front, HostRule, Proxies, Server, Traffic},
 };
-use status::Status;
 
 /// The store has so long to be closed, or as long as the drain had.
 const CLOSE_AT_LEAST: Duration = Duration::from_secs(5);
+/// What waits for the audit file has so long to be written.
+const AUDIT_CLOSE: Duration = Duration::from_secs(2);
 
 /// Why a server did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -43,9 +58,15 @@ pub enum Error {
     /// The keys cannot be read.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Traces cannot be sent.
+    #[error(transparent)]
+    Traces(#[from] TracesError),
     /// The platform names no folder for state.
     #[error("this user has no home directory to keep registrations in; name a directory with --data-dir")]
     NoDataDir,
@@ -84,50 +105,10 @@ pub struct Opened {
     engine: Arc<dyn Engine>,
     metrics: Arc<Metrics>,
     keys: Arc<Keys>,
+    tls: Option<Arc<Tls>>,
+    audit: Audit,
+    traces: Option<Traces>,
     data_dir: Option<PathBuf>,
-}
-
-/// Reads the keys, opens the store and starts the engine, on the current tokio runtime.
-pub async fn open(config: Config) -> Result<Opened, Error> {
-    let keys = Arc::new(Keys::open(&config.access)?);
-    let metrics = Arc::new(Metrics::default());
-    if config.store.kind == StoreKind::Memory {
-        let engine = Embedded::in_memory(&config.leases, config.history_bytes, Arc::clone(&metrics));
-        return Ok(Opened { config, engine: Arc::new(engine), metrics, keys, data_dir: None });
-    }
-    let dir = config.store.data_dir.clone().or_else(store::default_dir).ok_or(Error::NoDataDir)?;
-    let (engine, condition) = {
-        let (config, dir, metrics) = (config.clone(), dir.clone(), Arc::clone(&metrics));
-        let open = move || Embedded::open(&dir, &config.store, &config.leases, config.history_bytes, metrics);
-        // Reading and verifying takes as long as the disk does.
-        tokio::task::spawn_blocking(open).await.map_err(Error::Opening)??
-    };
-    say_condition(&condition, &dir, &engine);
-    Ok(Opened { config, engine: Arc::new(engine), metrics, keys, data_dir: Some(dir) })
-}
-
-fn say_condition(condition: &Condition, dir: &Path, engine: &Embedded) {
-    let dir = dir.display();
-    let (instances, revision, epoch) = {
-        let catalog = engine.view().read();
-        (catalog.len(), catalog.revision().0, format!("{:016x}", catalog.epoch().0))
-    };
-    match condition {
-        Condition::Created => info!(%dir, "a new registry"),
-        Condition::Clean => info!(%dir, instances, revision, epoch, "the registry as it was left"),
-        Condition::Unclean => {
-            info!(%dir, instances, revision, epoch, "the last server was not stopped in order");
-        }
-        Condition::SyncFailed => {
-            warn!(%dir, instances, revision, epoch, "a sync of the last server failed; the file was written anew");
-        }
-        Condition::Lost(missing) => {
-            warn!(%dir, instances, revision, missing, epoch, "acknowledged changes are missing; a new epoch begins");
-        }
-        Condition::Copy => {
-            warn!(%dir, instances, revision, epoch, "this is a copy of a registry; a new epoch begins");
-        }
-    }
 }
 
 impl Opened {
@@ -142,18 +123,22 @@ impl Opened {
     }
 
     /// Serves until `shutdown` resolves, reading files of keys and certificates again whenever
-    /// `asking` asks for it;  then drains: nothing expires any more, health says
-    /// `NOT_SERVING`, streams are told when to come back, connections end, the store is closed.
+    /// `asking` asks for it; then drains: nothing expires any more, health says `NOT_SERVING`, streams are told when to come back, connections end, the store is closed.
     pub async fn run(
         self,
         listeners: Listeners,
         asking: Asking,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), Error> {
-        let engine = Arc::clone(&self.engine);
+        let (engine, audit, traces) = (Arc::clone(&self.engine), self.audit.clone(), self.traces.clone());
         let patience = self.config.drain_timeout.max(CLOSE_AT_LEAST);
         let served = self.serve(listeners, asking, shutdown).await;
         let closed = tokio::time::timeout(patience, engine.close()).await;
+        if let Some(traces) = traces {
+            traces.stop().await;
+        }
+        // A panic there leaves nothing to be done here.
+        let _ = tokio::task::spawn_blocking(move || audit.close(AUDIT_CLOSE)).await;
         closed.unwrap_or_else(|_| Err("the disk does not answer".into())).map_err(Error::Close)?;
         info!("stopped");
         served
@@ -165,123 +150,122 @@ impl Opened {
         asking: Asking,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), Error> {
-        let Self { config, engine, metrics, keys, .. } = self;
-        let _following = keys.are_used().then(|| AbortOnDrop(follow_keys(&keys, &asking)));
+        let Self { config, engine, metrics, keys, tls, audit, traces, .. } = self;
+        let _rereading = Rereading::start(&asking, &keys, tls.as_ref(), &audit, &metrics);
+        let traffic = Arc::new(Traffic::default());
         let gate = Arc::new(Gate {
             keys,
             protect_reads: config.access.protect_reads,
             limits: Arc::new(Limits::new(&config.rates)),
+            observed: Arc::new(Observed::new(traces)),
         });
-        let listener = listeners.main;
-        let listen = listener.local_addr().map_err(Error::Listener)?;
         let (mut reporter, health) = tonic_health::server::health_reporter();
-        reporter.set_service_status(SERVICE_NAME, tonic_health::ServingStatus::Serving).await;
+        health::say(&mut reporter, ServingStatus::Serving).await;
         let routes =
             Registry::new(Arc::clone(&engine), config.http.clone(), &config.leases, Arc::clone(&metrics))
                 .routes(&gate, health)
                 .map_err(Error::Reflection)?;
-        let options = Options {
-            prefix: config.http.prefix.clone(),
-            max_body: MAX_MESSAGE,
-            json: JsonOptions { exact_numbers: true, ..JsonOptions::default() },
-            header_allow_list: ["x-service-key", "x-request-id", "traceparent"]
-                .map(HeaderName::from_static)
-                .into(),
-            healthz: Some("/healthz".to_owned()),
-            event_streams: Some(EventStreams { id_field: "resume_token".to_owned() }),
-            explain_bad_text: true,
-            hint,
-            ..Options::default()
-        };
-        let gateway = Gateway::new(FILE_DESCRIPTOR_SET, &[SERVICE_NAME], routes.clone(), options)
+        let gateway = Gateway::new(FILE_DESCRIPTOR_SET, &[SERVICE_NAME], routes.clone(), options(&config))
             .map_err(Error::Gateway)?;
         let document = gateway.openapi(&[SERVICE_NAME], &document::about()).map_err(Error::Gateway)?;
-        let status = Status::new(Arc::clone(&engine), metrics, Arc::clone(&gate), document.into());
+        let bounds =
+            Bounds { registrations: config.quotas.all.count, connections: config.limits.max_connections };
+        let counted = Counted { traffic: Arc::clone(&traffic), audit, bounds };
+        let status = Status::new(Arc::clone(&engine), metrics, Arc::clone(&gate), counted, document.into());
 
-        let json = {
-            let status = status.clone();
-            move |mut request: Request<Body>| {
-                let (gateway, status) = (gateway.clone(), status.clone());
-                async move {
-                    if let Some(peer) = request.extensions().get::<Caller>().map(|caller| caller.peer) {
-                        request.extensions_mut().insert(RemoteAddr(peer));
-                    }
-                    match status.answer(&mut request) {
-                        Some(answer) => answer,
-                        None => gateway.handle(request).await,
-                    }
-                }
-            }
-        };
         let proxies = Proxies::new(config.http.trusted_proxies.clone());
+        let stop = CancellationToken::new();
         let entry = |listen| {
             let hosts = HostRule::new(listen, &config.http);
             Entry::new(hosts, proxies.clone(), config.http.cors_origins.clone())
         };
-        let stop = CancellationToken::new();
+        let server = |listener, tls| {
+            Server::new(listener, config.limits.clone(), config.drain_timeout)
+                .with_tls(tls)
+                .trusting(proxies.clone())
+                .counted_in(Arc::clone(&traffic))
+        };
         let names = match listeners.names {
             None => None,
             Some(listener) => {
                 if config.leases.require_lease_token {
                     warn!(
-                        "clients of the name registry know no lease tokens: they can register, and nothing else"
+                        "clients of the name registry know no lease tokens: they can register, and no more"
                     );
                 }
-                let entry = entry(listener.local_addr().map_err(Error::Listener)?);
-                let dialect =
-                    NameRegistry::new(Arc::clone(&engine), routes.clone(), gate, entry, stop.clone())
-                        .map_err(Error::NameRegistry)?;
-                let server = Server::new(listener, config.limits.clone(), config.drain_timeout);
-                Some(server.run(dialect, stop.clone()))
+                let address = listener.local_addr().map_err(Error::Listener)?;
+                let (engine, routes, stop) = (Arc::clone(&engine), routes.clone(), stop.clone());
+                let names = NameRegistry::new(engine, routes, gate, entry(address), stop.clone())
+                    .map_err(Error::NameRegistry)?;
+                let tls = tls.clone().filter(|_| names_need_tls(address));
+                Some(server(listener, tls).run(names, stop))
             }
         };
-        let front = Front::new(routes, json, entry(listen));
-        let server = Server::new(listener, config.limits, config.drain_timeout).run(front, stop.clone());
+        let listen = listeners.main.local_addr().map_err(Error::Listener)?;
+        let front = Front::new(routes, json_door(gateway, status.clone()), entry(listen));
+        let main = server(listeners.main, tls.clone()).run(front, stop.clone());
         let drain = async {
             tokio::select! {
                 () = shutdown => {}
-                () = follow(engine.health(), reporter.clone()) => {}
+                () = health::follow(engine.health(), reporter.clone()) => {}
             }
             info!("draining: nothing expires any more");
             engine.freeze();
             status.drain();
-            for name in ["", SERVICE_NAME] {
-                reporter.set_service_status(name, tonic_health::ServingStatus::NotServing).await;
-            }
+            health::say(&mut reporter.clone(), ServingStatus::NotServing).await;
             stop.cancel();
-            // Those who watch our health have heard by then; their streams end with the names,
-            // which stay known to those who ask once more.
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            for name in ["", SERVICE_NAME] {
-                reporter.clear_service_status(name).await;
-                reporter.set_service_status(name, tonic_health::ServingStatus::NotServing).await;
-            }
+            health::end_streams(&mut reporter.clone()).await;
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            () = both(server, names) => {}
+            () = both(main, names) => {}
             () = drain => {}
         }
         Ok(())
     }
 }
 
-/// Has the keys read again whenever that is asked for; and now, for they may have changed since they
-/// were read.
-fn follow_keys(keys: &Arc<Keys>, asking: &Asking) -> JoinHandle<()> {
-    let read = Arc::clone(keys);
-    let following = asking.watch(keys.files(), move || read.reload());
-    keys.reload();
-    following
+/// What the JSON door does beyond what gRPC-gateway does.
+fn options(config: &Config) -> Options {
+    Options {
+        prefix: config.http.prefix.clone(),
+        max_body: MAX_MESSAGE,
+        json: JsonOptions { exact_numbers: true, ..JsonOptions::default() },
+        header_allow_list: ["x-service-key", "x-request-id", "traceparent"]
+            .map(HeaderName::from_static)
+            .into(),
+        healthz: Some("/healthz".to_owned()),
+        event_streams: Some(EventStreams { id_field: "resume_token".to_owned() }),
+        explain_bad_text: true,
+        hint,
+        ..Options::default()
+    }
 }
 
-/// A task that ends with this.
-struct AbortOnDrop(JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
+/// Everything that is not gRPC: the paths of `status`, and JSON.
+fn json_door(
+    gateway: Gateway,
+    status: Status,
+) -> impl Fn(Request<Body>) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> + Send + Sync {
+    move |mut request| {
+        let (gateway, status) = (gateway.clone(), status.clone());
+        Box::pin(async move {
+            if let Some(peer) = request.extensions().get::<Caller>().map(|caller| caller.peer) {
+                request.extensions_mut().insert(RemoteAddr(peer));
+            }
+            let Some(answer) = status.answer(&mut request) else { return gateway.handle(request).await };
+            if answer.status() == StatusCode::TOO_MANY_REQUESTS {
+                tokio::time::sleep(LATE).await;
+            }
+            answer
+        })
     }
+}
+
+/// Whether the small name registry's paths, listening here, are served over TLS where the main port is.
+/// Its clients know no TLS: on this machine they do without.
+pub fn names_need_tls(listen: SocketAddr) -> bool {
+    !listen.ip().to_canonical().is_loopback()
 }
 
 /// Returns when either listener's connections have ended, and the other's, if there is one.
@@ -292,27 +276,6 @@ async fn both<T>(main: impl Future<Output = T>, other: Option<impl Future<Output
         }
     };
     tokio::join!(main, other);
-}
-
-/// Has gRPC's health say what the engine's is, as long as there is an engine.
-async fn follow(mut health: watch::Receiver<Health>, reporter: tonic_health::server::HealthReporter) {
-    let mut said = tonic_health::ServingStatus::Serving;
-    loop {
-        let status = match &*health.borrow_and_update() {
-            Health::Serving => tonic_health::ServingStatus::Serving,
-            Health::Failing(_) => tonic_health::ServingStatus::NotServing,
-        };
-        // Who watches is told of changes only.
-        if status != said {
-            said = status;
-            for name in ["", SERVICE_NAME] {
-                reporter.set_service_status(name, status).await;
-            }
-        }
-        if health.changed().await.is_err() {
-            return std::future::pending().await;
-        }
-    }
 }
 
 /// What a shell or compose makes of an unquoted `…/services/$register`.

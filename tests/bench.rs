@@ -91,6 +91,11 @@ fn many_leases_are_measured() {
 }
 
 #[test]
+fn an_abused_server_is_measured() {
+    check_done(&measured("abuse"), &["abuse"]);
+}
+
+#[test]
 fn charts_are_written() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("charts");

@@ -222,7 +222,7 @@ fn bad_usage_is_2() {
     check(&["get"], 2, "ID|NAME");
     check(&["ls", "--label", "x"], 2, "KEY=VALUE");
     check(&["ls", "-o", "xml"], 2, "json");
-    check(&["ls", "--server", "https://localhost:9000"], 2, "TLS, which is not built in");
+    check(&["ls", "--server", "ftp://localhost:9000"], 2, "other than http and https");
     check(&["register", "http://a"], 2, "--service");
     check(&["register", "http://a", "--service", "a", "--info", "[]"], 2, "not a JSON object");
     check(&["register", "http://a", "--service", "a", "--ttl", "1500ms"], 2, "whole seconds");

@@ -8,13 +8,14 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use http::{HeaderMap, Request, Response};
+use tokio::time::{Sleep, sleep};
 use tonic::{Code, Status, body::Body, server::NamedService};
 use tower::Service;
-use tracing::info;
 
 use crate::{
     auth::{Grant, Keys, Scope},
@@ -22,7 +23,10 @@ use crate::{
     limits::{Exceeded, Limits},
 };
 
-use super::refuse;
+use super::{
+    observe::{Call, Observed},
+    refuse,
+};
 
 /// What stands before the RPCs of one server.
 #[derive(Debug)]
@@ -33,6 +37,8 @@ pub struct Gate {
     pub protect_reads: bool,
     /// How much each may ask for.
     pub limits: Arc<Limits>,
+    /// What notes the calls.
+    pub observed: Arc<Observed>,
 }
 
 /// An RPC as the gate sees it.
@@ -46,20 +52,19 @@ pub struct Rpc {
     pub renews: bool,
     /// Whether its answer is a stream.
     pub streams: bool,
+    /// Its place among all there are.
+    pub number: usize,
 }
 
 const fn rpc(name: &'static str, scope: Option<Scope>, streams: bool) -> Rpc {
-    Rpc { name, scope, renews: false, streams }
+    Rpc { name, scope, renews: false, streams, number: 0 }
 }
 
 /// All that this server serves, and what stands for the rest.
 static RPCS: [(&str, Rpc); 16] = [
     ("/leasehold.v1.Registry/Register", rpc("Register", Some(Scope::Register), false)),
     ("/leasehold.v1.Registry/BatchRegister", rpc("BatchRegister", Some(Scope::Register), false)),
-    (
-        "/leasehold.v1.Registry/Ping",
-        Rpc { name: "Ping", scope: Some(Scope::Register), renews: true, streams: false },
-    ),
+    ("/leasehold.v1.Registry/Ping", Rpc { renews: true, ..rpc("Ping", Some(Scope::Register), false) }),
     ("/leasehold.v1.Registry/List", rpc("List", Some(Scope::Read), false)),
     ("/leasehold.v1.Registry/Get", rpc("Get", Some(Scope::Read), false)),
     ("/leasehold.v1.Registry/Watch", rpc("Watch", Some(Scope::Read), true)),
@@ -79,18 +84,33 @@ static RPCS: [(&str, Rpc); 16] = [
     ("", UNKNOWN),
 ];
 
+/// Whoever asks too often hears so this much later: a client that asks again as soon as it is answered
+/// would have us do nothing else but refuse.
+pub const LATE: Duration = Duration::from_millis(50);
+
 /// What this server does not serve.
 const UNKNOWN: Rpc = rpc("Unknown", None, false);
 
 impl Rpc {
     /// The RPC, or other thing to be read, of this path.
     pub fn of(path: &str) -> Self {
-        RPCS.iter().find(|(known, _)| *known == path).map_or(UNKNOWN, |(_, rpc)| *rpc)
+        let number = RPCS.iter().position(|(known, _)| *known == path).unwrap_or(RPCS.len() - 1);
+        Self { number, ..RPCS[number].1 }
     }
 
-    /// All there are.
+    /// `package.Service/Method`, or what stands for all that this server does not serve.
+    pub fn method(self) -> &'static str {
+        RPCS[self.number].0.strip_prefix('/').unwrap_or("_OTHER")
+    }
+
+    /// Whether it is a call; else it is a path that is only read.
+    pub fn is_call(self) -> bool {
+        RPCS[self.number].0.rfind('/') != Some(0)
+    }
+
+    /// All there are, by their numbers.
     pub fn all() -> impl Iterator<Item = Self> {
-        RPCS.iter().map(|(_, rpc)| *rpc)
+        RPCS.iter().enumerate().map(|(number, (_, rpc))| Self { number, ..*rpc })
     }
 }
 
@@ -98,11 +118,14 @@ impl Gate {
     /// Lets a caller in, and notes in it what its key is good for; or says why not, which is
     /// logged. Every request passes once.
     pub fn admit(&self, rpc: Rpc, headers: &HeaderMap, caller: &mut Caller) -> Result<(), Status> {
-        self.decide(rpc, headers, caller).inspect_err(|status| {
-            let (peer, code) = (caller.peer.ip(), status.code());
-            let key = caller.grant.as_ref().map(|grant| &**grant.name());
-            info!(rpc = rpc.name, %peer, key, ?code, reason = status.message(), "refused");
-        })
+        self.decide(rpc, headers, caller).inspect_err(|status| refuse::log(rpc.name, caller, status))
+    }
+
+    /// Counts a request of its peer before it is known what it is for, which takes its body to be
+    /// read; it is not counted again. A renewal (`renews`) goes on, and is judged when its lease is
+    /// known. `what` names it in the log.
+    pub fn count_early(&self, what: &'static str, renews: bool, caller: &mut Caller) -> Result<(), Status> {
+        self.count_peer(renews, caller).inspect_err(|status| refuse::log(what, caller, status))
     }
 
     fn decide(&self, rpc: Rpc, headers: &HeaderMap, caller: &mut Caller) -> Result<(), Status> {
@@ -115,7 +138,11 @@ impl Gate {
         // Where no key is needed, a bad one is none.
         caller.grant = shown.as_ref().ok().cloned().flatten();
         if rpc.scope.is_some() {
-            self.count(rpc, caller)?;
+            // What its peer may not ask any more does not use up a key's share.
+            self.count_peer(rpc.renews, caller)?;
+            let key = caller.grant.as_ref().map(|grant| grant.name());
+            let met = key.map_or(Ok(()), |key| self.limits.key_request(key));
+            self.meet(met, rpc.renews, caller)?;
         }
         let Some(needed) = needed else { return Ok(()) };
         match shown {
@@ -130,15 +157,29 @@ impl Gate {
         }
     }
 
-    fn count(&self, rpc: Rpc, caller: &mut Caller) -> Result<(), Status> {
-        let key = caller.grant.as_ref().map(|grant| grant.name());
-        match self.limits.request(caller.peer.ip(), key) {
+    fn count_peer(&self, renews: bool, caller: &mut Caller) -> Result<(), Status> {
+        if !caller.counted {
+            caller.counted = true;
+            let met = self.limits.peer_request(caller.peer.ip());
+            return self.meet(met, renews, caller);
+        }
+        match caller.exceeded {
+            Some(exceeded) => self.meet(Err(exceeded), renews, caller),
+            None => Ok(()),
+        }
+    }
+
+    fn meet(&self, met: Result<(), Exceeded>, renews: bool, caller: &mut Caller) -> Result<(), Status> {
+        match met {
             Ok(()) => Ok(()),
-            Err(exceeded) if rpc.renews => {
+            Err(exceeded) if renews => {
                 caller.exceeded = Some(exceeded);
                 Ok(())
             }
-            Err(exceeded) => Err(too_much(exceeded)),
+            Err(exceeded) => {
+                self.limits.refused(exceeded.limit);
+                Err(too_much(exceeded))
+            }
         }
     }
 }
@@ -150,7 +191,7 @@ pub(super) fn beyond(grant: &Grant) -> Status {
 
 /// A limit is met.
 pub(super) fn too_much(exceeded: Exceeded) -> Status {
-    refuse::exhausted(format!("too much at once: {} is met", exceeded.limit), exceeded.retry_after)
+    refuse::exhausted(exceeded.to_string(), exceeded.retry_after)
 }
 
 /// A service behind the gate.
@@ -188,11 +229,18 @@ where
         let rpc = Rpc::of(request.uri().path());
         let mut caller =
             request.extensions_mut().remove::<Caller>().unwrap_or_else(super::unary::this_machine);
-        if let Err(status) = self.gate.admit(rpc, request.headers(), &mut caller) {
-            return Answering::Refused(Some(status));
+        let mut call = self.gate.observed.begin(rpc, request.headers(), &mut caller);
+        let admitted = self.gate.admit(rpc, request.headers(), &mut caller);
+        call.by(&caller);
+        if let Err(status) = admitted {
+            call.end(status.code());
+            return match status.code() {
+                Code::ResourceExhausted => Answering::Late(Box::pin(sleep(LATE)), Some(status)),
+                _ => Answering::Refused(Some(status)),
+            };
         }
         request.extensions_mut().insert(caller);
-        Answering::Called(self.service.call(request))
+        Answering::Called(self.service.call(request), Some(call))
     }
 }
 
@@ -200,8 +248,10 @@ where
 pub enum Answering<F> {
     /// It was not let in.
     Refused(Option<Status>),
+    /// It was one too many.
+    Late(Pin<Box<Sleep>>, Option<Status>),
     /// It was.
-    Called(F),
+    Called(F, Option<Call>),
 }
 
 impl<F: Future<Output = Result<Response<Body>, Infallible>> + Unpin> Future for Answering<F> {
@@ -209,11 +259,22 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>> + Unpin> Future for 
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut *self {
-            Self::Called(answer) => Pin::new(answer).poll(context),
-            Self::Refused(status) => {
-                let status = status.take().unwrap_or_else(|| Status::new(Code::Internal, "asked twice"));
-                Poll::Ready(Ok(status.into_http()))
+            Self::Called(answer, call) => {
+                let Ok(response) = ready!(Pin::new(answer).poll(context));
+                Poll::Ready(Ok(match call.take() {
+                    Some(call) => call.answered(response),
+                    None => response,
+                }))
             }
+            Self::Late(late, status) => {
+                ready!(late.as_mut().poll(context));
+                Poll::Ready(Ok(said(status)))
+            }
+            Self::Refused(status) => Poll::Ready(Ok(said(status))),
         }
     }
+}
+
+fn said(status: &mut Option<Status>) -> Response<Body> {
+    status.take().unwrap_or_else(|| Status::new(Code::Internal, "asked twice")).into_http()
 }

@@ -6,6 +6,7 @@ mod spread;
 
 use std::{
     collections::BTreeMap,
+    error::Error as _,
     future::{Future as _, poll_fn},
     mem,
     pin::{Pin, pin},
@@ -21,6 +22,7 @@ use tracing::{debug, info, warn};
 use crate::{
     call::{Caller, EndCause},
     engine::{Ask, Engine, Loss, Refusal, StreamEnd, StreamId, Told, embedded::hash_token},
+    limits::Guard,
     metrics::Open,
     proto::{
         self,
@@ -47,7 +49,12 @@ const LOST_WAITING: usize = 50_000;
 const STRANGE_ID: usize = 64;
 
 impl Registry {
-    pub(super) fn start_keepalive(&self, beats: Streaming<KeepAliveRequest>, caller: Caller) -> Answers {
+    pub(super) fn start_keepalive(
+        &self,
+        beats: Streaming<KeepAliveRequest>,
+        caller: Caller,
+    ) -> Result<Answers, Status> {
+        let within = self.limits.keepalive(caller.peer.ip()).map_err(|exceeded| self.too_much(exceeded))?;
         let (out, answers) = outbox();
         let engine = Arc::clone(&self.engine);
         let stream = engine.open_stream(caller.proxied);
@@ -64,9 +71,10 @@ impl Registry {
             unsaid: Vec::new(),
             spread: Spread::new(),
             _open: open,
+            _within: within,
         };
         tokio::spawn(keeper.run(beats));
-        answers
+        Ok(answers)
     }
 }
 
@@ -87,6 +95,7 @@ struct Keeper {
     unsaid: Vec<Lost>,
     spread: Spread,
     _open: Open,
+    _within: Guard,
 }
 
 /// How reading ended.
@@ -195,6 +204,8 @@ impl Keeper {
             Code::InvalidArgument => Code::InvalidArgument,
             // Over the size limit; gRPC's own libraries call that so.
             Code::OutOfRange => Code::ResourceExhausted,
+            // The connection holds too much.
+            Code::ResourceExhausted if !is_of_http2(status) => Code::ResourceExhausted,
             _ => {
                 debug!(peer = %self.caller.peer.ip(), reason = status.message(), "KeepAlive stream broke");
                 return End::Stream;
@@ -289,6 +300,7 @@ impl Keeper {
     ) -> proto::KeepAliveResponse {
         let Told { beat, refused } = told;
         let mut lost = mem::take(&mut self.unsaid);
+        let unsaid = lost.len();
         lost.extend(texts.iter().filter(|text| LeaseId::parse(text).is_none()).map(|text| {
             let end = text.floor_char_boundary(STRANGE_ID);
             self::lost(text[..end].to_owned(), Reason::NotFound)
@@ -303,6 +315,7 @@ impl Keeper {
             let refused = denied.iter().map(|id| (*id, Reason::PermissionDenied)).collect();
             lost.extend(as_named(denied, texts, &refused));
         }
+        self.log_denied(&lost[unsaid..]);
         lost.extend(beat.lost.iter().map(|(id, loss)| {
             let reason = match loss {
                 Loss::Lapsed => Reason::TtlLapsed,
@@ -315,6 +328,17 @@ impl Keeper {
         let next_beat_in = beat.ttl.map(|ttl| convert::wire_duration(self.spread.next_beat(ttl.0)));
         self.unsaid = lost.split_off(lost.len().min(LOST_IN_ONE));
         proto::KeepAliveResponse { ttl_seconds, next_beat_in, lost, retry_after: None }
+    }
+
+    /// Logs which ids of a message were denied, in one line however many there are.
+    fn log_denied(&self, lost: &[Lost]) {
+        let mut denied =
+            lost.iter().filter(|one| one.reason() == Reason::PermissionDenied).map(|one| &*one.id);
+        let Some(first) = denied.next() else { return };
+        let more = denied.count();
+        let more = if more > 0 { format!(" and of {more} more") } else { String::new() };
+        let text = format!("neither key nor lease_token is good for the lease {first}{more}");
+        log_refusal("KeepAlive", &self.caller)(Status::permission_denied(text));
     }
 
     fn end(&self, cause: EndCause, at: Moment) {
@@ -346,6 +370,18 @@ fn as_named(ids: &[LeaseId], texts: &[String], refused: &BTreeMap<LeaseId, Reaso
         .collect()
 }
 
+/// Whether HTTP/2 made `status`: a client can reset a stream with a code that reads like ours.
+fn is_of_http2(status: &Status) -> bool {
+    let mut source = status.source();
+    while let Some(cause) = source {
+        if cause.is::<h2::Error>() {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
+}
+
 fn why(refusal: &Refusal) -> Reason {
     match refusal {
         Refusal::WrongToken(_) | Refusal::TokenRequired(_) => Reason::PermissionDenied,
@@ -354,6 +390,7 @@ fn why(refusal: &Refusal) -> Reason {
         // These are never about one id of a message.
         | Refusal::Closed
         | Refusal::KeepsNothing
+        | Refusal::Quota { .. }
         | Refusal::Unavailable(_) => Reason::NotFound,
     }
 }

@@ -1,6 +1,8 @@
 //! List: pages of what lives now.
 
-use tonic::Status;
+use std::{sync::Arc, time::Duration};
+
+use tonic::{Response, Status};
 
 use crate::{
     call::{Caller, Door},
@@ -11,7 +13,7 @@ use crate::{
 
 use super::{
     Registry, convert, encode,
-    refuse::invalid,
+    refuse::{exhausted, invalid},
     token::{PageToken, ResumeToken},
 };
 
@@ -27,7 +29,7 @@ impl Registry {
         &self,
         request: proto::ListRequest,
         caller: &Caller,
-    ) -> Result<wire::ListResponse, Status> {
+    ) -> Result<Response<wire::ListResponse>, Status> {
         let door = caller.door;
         let filter = convert::filter(&request.service, request.labels).map_err(invalid)?;
         let filter = self.check_filter(caller, filter)?;
@@ -71,7 +73,10 @@ impl Registry {
             _ => String::new(),
         };
         let anchor = self.engine.wall(Moment(0));
-        let mut answer = Encoder::with_capacity(found.iter().map(Instance::event_bytes).sum());
+        let size = found.iter().map(Instance::event_bytes).sum();
+        let held = caller.connection.hold(size);
+        let held = held.map_err(|too_much| exhausted(too_much.to_string(), Duration::from_secs(1)))?;
+        let mut answer = Encoder::with_capacity(size);
         encode::number(&mut answer, 1, u64::from(u32::try_from(count).unwrap_or(u32::MAX)));
         for part in found.chunks(PORTION) {
             for (one, times) in part.iter().zip(convert::times(&*self.engine, part)) {
@@ -87,6 +92,9 @@ impl Registry {
         if door == Door::Grpc && answer.0.len() > MAX_GRPC_ANSWER {
             return Err(too_large(found.len(), &filter));
         }
+        let mut answer = Response::new(answer);
+        // Until the connection has sent it.
+        answer.extensions_mut().insert(Arc::new(held));
         Ok(answer)
     }
 }

@@ -7,7 +7,9 @@ mod encode;
 mod gate;
 mod info;
 mod keepalive;
+mod limited;
 mod list;
+mod observe;
 mod refuse;
 mod request;
 mod scope;
@@ -15,7 +17,8 @@ mod token;
 mod unary;
 mod watch;
 
-pub use gate::{Gate, Gated, Rpc};
+pub use gate::{Gate, Gated, LATE, Rpc};
+pub use observe::{Call, Observed};
 
 use std::sync::Arc;
 
@@ -25,6 +28,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use crate::{
     config::{HttpConfig, LeaseConfig},
     engine::Engine,
+    limits::Limits,
     metrics::Metrics,
     proto::{FILE_DESCRIPTOR_SET, admin_server::AdminServer, registry_server::RegistryServer},
 };
@@ -41,6 +45,7 @@ pub struct Registry {
     /// Whether keys bound what is read.
     protect_reads: bool,
     metrics: Arc<Metrics>,
+    limits: Arc<Limits>,
 }
 
 impl Registry {
@@ -52,17 +57,18 @@ impl Registry {
         metrics: Arc<Metrics>,
     ) -> Self {
         let require_lease_token = leases.require_lease_token;
-        Self { engine, http: Arc::new(http), require_lease_token, protect_reads: false, metrics }
+        let (http, limits) = (Arc::new(http), Arc::default());
+        Self { engine, http, require_lease_token, protect_reads: false, metrics, limits }
     }
 
     /// This service with the one for those who run it, health and both versions of reflection,
     /// behind the gate, ready to be called.
     pub fn routes(
-        mut self,
+        self,
         gate: &Arc<Gate>,
         health: HealthServer<impl Health>,
     ) -> Result<Routes, tonic_reflection::server::Error> {
-        self.protect_reads = gate.protect_reads;
+        let registry = Self { protect_reads: gate.protect_reads, limits: Arc::clone(&gate.limits), ..self };
         let reflection = || {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -70,8 +76,11 @@ impl Registry {
         };
         let mut routes = Routes::builder();
         routes
-            .add_service(Gated::new(AdminServer::new(admin::Admin::new(Arc::clone(&self.engine))), gate))
-            .add_service(Gated::new(RegistryServer::new(self).max_decoding_message_size(MAX_MESSAGE), gate))
+            .add_service(Gated::new(AdminServer::new(admin::Admin::new(Arc::clone(&registry.engine))), gate))
+            .add_service(Gated::new(
+                RegistryServer::new(registry).max_decoding_message_size(MAX_MESSAGE),
+                gate,
+            ))
             .add_service(Gated::new(health, gate))
             .add_service(Gated::new(reflection().build_v1()?, gate))
             .add_service(Gated::new(reflection().build_v1alpha()?, gate));

@@ -4,21 +4,31 @@ use std::{sync::Arc, time::Duration};
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
-use tracing::info;
+use tracing::{field::display, info};
 
-use crate::{call::Caller, engine::Refusal};
+use crate::{
+    call::{AUDITED, Caller},
+    engine::Refusal,
+};
 
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
+        if let Refusal::Quota { .. } = refusal {
+            return exhausted(refusal.to_string(), QUOTA_WAIT);
+        }
         let code = match &refusal {
             Refusal::NotFound(_) => Code::NotFound,
             Refusal::WrongToken(_) | Refusal::TokenRequired(_) => Code::PermissionDenied,
             Refusal::Ambiguous { .. } | Refusal::KeepsNothing => Code::FailedPrecondition,
+            Refusal::Quota { .. } => Code::ResourceExhausted,
             Refusal::Closed | Refusal::Unavailable(_) => Code::Unavailable,
         };
         Self::new(code, refusal.to_string())
     }
 }
+
+/// A quota is met until somebody leaves, or has been gone for long enough.
+const QUOTA_WAIT: Duration = Duration::from_secs(30);
 
 /// A refusal names so many faults at most, in so many characters each: it travels in
 /// headers, of which clients take 8 KiB.
@@ -57,12 +67,23 @@ pub(super) fn shorten(text: &str) -> String {
     }
 }
 
-/// Logs a refusal, one line, and hands it on.
-pub(super) fn log_refusal(rpc: &'static str, caller: &Caller) -> impl Fn(Status) -> Status {
-    let peer = caller.peer.ip();
+/// Logs refusals, one line each, and hands them on.
+pub(super) fn log_refusal(rpc: &'static str, caller: &Caller) -> impl Fn(Status) -> Status + use<> {
+    let peer = caller.peer.ip().to_canonical();
     let key = caller.grant.as_ref().map(|grant| Arc::clone(grant.name()));
+    let trace = caller.trace;
     move |status| {
-        info!(rpc, %peer, key = key.as_deref(), code = ?status.code(), reason = status.message(), "refused");
+        let (key, trace_id) = (key.as_deref(), trace.map(display));
+        let (code, reason) = (status.code(), status.message());
+        info!(target: AUDITED, rpc, %peer, key, trace_id, ?code, reason, "refused");
         status
     }
+}
+
+/// Logs one.
+pub(super) fn log(rpc: &'static str, caller: &Caller, status: &Status) {
+    let (peer, code) = (caller.peer.ip().to_canonical(), status.code());
+    let key = caller.grant.as_ref().map(|grant| &**grant.name());
+    let trace_id = caller.trace.map(display);
+    info!(target: AUDITED, rpc, %peer, key, trace_id, ?code, reason = status.message(), "refused");
 }

@@ -33,14 +33,14 @@ impl registry_server::Registry for Registry {
         request: Request<wire::RegisterRequest>,
     ) -> Result<Response<wire::RegisterResponse>, Status> {
         let (caller, request) = opened(request);
-        let refused = log_refusal("Register", &caller);
+        let refused = self.refused_registration("Register", &caller);
         let registration = convert::registration(&request.0, &caller.actor(), "");
         let registration = registration.map_err(invalid).map_err(&refused)?;
         scope::check(&caller, registration.content.service()).map_err(&refused)?;
         let registered = self.engine.register(vec![registration]).await.map_err(Status::from)?;
         let registered = registered.into_iter().next();
         let registered = registered.ok_or_else(|| Status::internal("the engine gave no answer"))?;
-        let registered = registered.map_err(Status::from).map_err(&refused)?;
+        let registered = registered.map_err(|refusal| self.refusal(refusal)).map_err(&refused)?;
         let mut response = Response::new(self.registered(&registered, &caller));
         if caller.door == Door::Names {
             // Its clients are told what the message does not say.
@@ -54,7 +54,7 @@ impl registry_server::Registry for Registry {
         request: Request<proto::BatchRegisterRequest>,
     ) -> Result<Response<wire::BatchRegisterResponse>, Status> {
         let (caller, request) = opened(request);
-        let refused = log_refusal("BatchRegister", &caller);
+        let refused = self.refused_registration("BatchRegister", &caller);
         let count = request.requests.len();
         if count > MAX_BATCH {
             let text = format!("are {count}; at most {MAX_BATCH} are taken in one call");
@@ -82,7 +82,7 @@ impl registry_server::Registry for Registry {
             Some(status) => wire::Outcome::Error(rpc_status(&status)),
             None => match registered.next() {
                 Some(Ok(registered)) => wire::Outcome::Response(self.registered(&registered, &caller)),
-                Some(Err(refusal)) => wire::Outcome::Error(rpc_status(&refused(refusal.into()))),
+                Some(Err(refusal)) => wire::Outcome::Error(rpc_status(&refused(self.refusal(refusal)))),
                 None => wire::Outcome::Error(rpc_status(&Status::internal("the engine gave no answer"))),
             },
         };
@@ -100,7 +100,9 @@ impl registry_server::Registry for Registry {
         let proto::PingRequest { id, lease_token } = request;
         let target = convert::target(&id).map_err(invalid).map_err(&refused)?;
         self.check_target(&caller, &target).map_err(&refused)?;
-        let renewed = self.engine.renew(target, proof(&lease_token, &caller)).await;
+        let proof = proof(&lease_token, &caller);
+        self.check_renewal(&target, &proof, &caller).map_err(&refused)?;
+        let renewed = self.engine.renew(target, proof).await;
         let renewed = renewed.map_err(Status::from).map_err(&refused)?;
         Ok(Response::new(proto::PingResponse {
             id: renewed.id.to_string(),
@@ -117,7 +119,7 @@ impl registry_server::Registry for Registry {
     ) -> Result<Response<wire::ListResponse>, Status> {
         let caller = caller(request.extensions());
         let answer = self.list_page(request.into_inner(), &caller).await;
-        answer.map(Response::new).map_err(log_refusal("List", &caller))
+        answer.map_err(log_refusal("List", &caller))
     }
 
     async fn get(&self, request: Request<proto::GetRequest>) -> Result<Response<wire::Instance>, Status> {
@@ -176,7 +178,8 @@ impl registry_server::Registry for Registry {
         request: Request<Streaming<wire::KeepAliveRequest>>,
     ) -> Result<Response<Self::KeepAliveStream>, Status> {
         let caller = caller(request.extensions());
-        Ok(Response::new(self.start_keepalive(request.into_inner(), caller)))
+        let refused = log_refusal("KeepAlive", &caller);
+        self.start_keepalive(request.into_inner(), caller).map(Response::new).map_err(refused)
     }
 }
 
@@ -205,7 +208,24 @@ impl Registry {
         Ok(())
     }
 
+    /// Logs and counts the refusal of a registration, or of a batch of them.
+    fn refused_registration(&self, rpc: &'static str, caller: &Caller) -> impl Fn(Status) -> Status + use<> {
+        let (refused, log) = (self.metrics.registrations.refused.clone(), log_refusal(rpc, caller));
+        move |status| {
+            refused.inc();
+            log(status)
+        }
+    }
+
     fn registered(&self, registered: &Registered, caller: &Caller) -> wire::RegisterResponse {
+        let outcomes = &self.metrics.registrations;
+        match registered.outcome {
+            Outcome::New => &outcomes.new,
+            Outcome::Updated => &outcomes.updated,
+            Outcome::Unchanged => &outcomes.unchanged,
+            Outcome::Revived => &outcomes.revived,
+        }
+        .inc();
         let instance = &registered.instance;
         let (service, url) = (instance.service.as_str(), instance.content().url());
         let ttl = instance.ttl.0;
@@ -262,6 +282,7 @@ pub(super) fn this_machine() -> Caller {
         door: Door::Grpc,
         grant: None,
         trace: None,
+        counted: false,
         exceeded: None,
         connection: Arc::default(),
     }

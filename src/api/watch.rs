@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use prometheus_client::metrics::counter::Counter;
 use tokio::{
     task::coop,
     time::{Instant, Sleep, sleep_until},
@@ -24,6 +25,7 @@ use crate::{
     call::Caller,
     catalog::{Commit, Cursor, Snapshot},
     engine::{Encoded, Engine, Reader, Reading},
+    limits::Guard,
     metrics::Open,
     proto::{self, watch_response::Type, wire::WatchResponse},
     types::{Epoch, Filter, Instance, Moment, Revision},
@@ -50,6 +52,7 @@ const LONGEST_BOOKMARK: Duration = Duration::from_hours(1);
 
 impl Registry {
     pub(super) fn start_watch(&self, request: proto::WatchRequest, caller: &Caller) -> Result<Watch, Status> {
+        let within = self.limits.watcher(caller.peer.ip()).map_err(|exceeded| self.too_much(exceeded))?;
         let filter = convert::filter(&request.service, request.labels).map_err(invalid)?;
         let filter = self.check_filter(caller, filter)?;
         let bookmark = request.bookmark_interval.map(convert::duration).transpose();
@@ -80,7 +83,9 @@ impl Registry {
             revoked: grant.map(|grant| -> Pin<Box<dyn Future<Output = ()> + Send>> {
                 Box::pin(scope::revoked(Some(grant)))
             }),
+            resets: self.metrics.watch_resets.clone(),
             _open: Open::of(&self.metrics.watchers),
+            _within: within,
         })
     }
 }
@@ -100,7 +105,9 @@ pub struct Watch {
     leaving: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// Done when the key that the client showed is good no more; none without one.
     revoked: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    resets: Counter,
     _open: Open,
+    _within: Guard,
 }
 
 /// What a resume token says beside the revision.
@@ -236,6 +243,7 @@ impl Watch {
 
     fn reset(&mut self) -> WatchResponse {
         self.phase = Phase::Take;
+        self.resets.inc();
         let revision = self.engine.view().read().revision();
         finish(step(Type::Reset, 0), revision)
     }

@@ -7,7 +7,7 @@ use tokio_stream::StreamExt as _;
 
 use super::*;
 use crate::{
-    config::{HttpConfig, LeaseConfig},
+    config::{HttpConfig, LeaseConfig, Quotas},
     engine::{Proof, Registration, embedded::Embedded},
     metrics::Metrics,
     proto::event::Reason,
@@ -44,7 +44,7 @@ async fn register(engine: &Embedded, replicas: impl Iterator<Item = (usize, u32)
 async fn a_slow_reader_of_a_snapshot_converges_before_it_is_synced() {
     let metrics = Arc::new(Metrics::default());
     let leases = LeaseConfig::default();
-    let engine = Arc::new(Embedded::in_memory(&leases, 4096, Arc::clone(&metrics)));
+    let engine = Arc::new(Embedded::in_memory(&leases, &Quotas::default(), 4096, Arc::clone(&metrics)));
     let ids = register(&engine, (0..3000).map(|n| (n, 0))).await;
     let service = Registry::new(engine.clone(), HttpConfig::default(), &leases, metrics);
     let request = proto::WatchRequest::default();
@@ -95,7 +95,7 @@ async fn a_slow_reader_of_a_snapshot_converges_before_it_is_synced() {
 
 #[tokio::test]
 async fn a_snapshot_is_shared_while_the_history_goes_on_from_it() {
-    let engine = Embedded::in_memory(&LeaseConfig::default(), 1 << 20, Arc::default());
+    let engine = Embedded::in_memory(&LeaseConfig::default(), &Quotas::default(), 1 << 20, Arc::default());
     register(&engine, (0..10).map(|n| (n, 0))).await;
     let filter = Filter::default();
     let first = engine.view().snapshot(&filter).unwrap();

@@ -155,6 +155,11 @@ impl Keys {
         self.sources.is_some()
     }
 
+    /// How many are good.
+    pub fn count(&self) -> usize {
+        self.ring.load().all().count()
+    }
+
     /// Whether there is one that allows to administer: then only such ones do.
     pub fn has_admin(&self) -> bool {
         self.are_used() && self.ring.load().has_admin

@@ -12,11 +12,8 @@ use super::{
 };
 use crate::{
     config::{AccessConfig, SharedKey},
-    types::Globs,
+    types::{Globs, SHARED_KEY},
 };
-
-/// The name of the key that all services share.
-pub const SHARED: &str = "service-key";
 
 /// What a caller shows to be known by a key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -90,7 +87,7 @@ fn shared(secret: &str) -> Result<Key, &'static str> {
     if !secret::can_be_sent(secret) {
         return Err("holds characters that no header can carry; use letters, digits and signs of ASCII");
     }
-    let grant = Grant::new(SHARED, vec![Scope::Register, Scope::Read], None);
+    let grant = Grant::new(SHARED_KEY, vec![Scope::Register, Scope::Read], None);
     Ok(Key { credential: Credential::Secret(SecretHash::of(secret.as_bytes())), grant })
 }
 
@@ -194,8 +191,8 @@ pub fn check_name(name: &str) -> Result<(), String> {
     if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(good) {
         return Err(format!("has no good name: 1 to {MAX_NAME} letters, digits and . _ - @ : / + are"));
     }
-    if name == SHARED {
-        return Err(format!("has the name of the shared key: {SHARED:?} is taken"));
+    if name == SHARED_KEY {
+        return Err(format!("has the name of the shared key: {SHARED_KEY:?} is taken"));
     }
     Ok(())
 }

@@ -101,6 +101,10 @@ impl History {
         self.bytes + self.places.bytes()
     }
 
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     pub(super) fn evicted_bytes(&self) -> u64 {
         self.evicted_bytes
     }

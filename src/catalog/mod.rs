@@ -206,6 +206,11 @@ impl Catalog {
         self.history.bytes()
     }
 
+    /// How many bytes the history may take.
+    pub fn history_limit(&self) -> usize {
+        self.history.capacity()
+    }
+
     /// How many bytes of the history were evicted so far.
     pub fn evicted_bytes(&self) -> u64 {
         self.history.evicted_bytes()

@@ -6,7 +6,7 @@ use std::{error::Error, fmt, io, io::Write as _, process::ExitCode};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use super::settings::SettingError;
+use super::{handshake, settings::SettingError};
 
 /// The exit codes, as `--help` shows them.
 pub const EXIT_CODES: &str = "\
@@ -72,6 +72,10 @@ impl Failure {
             _ if is_transient(status) => Kind::Unavailable,
             _ => Kind::Other,
         };
+        // Where TLS failed, nothing was answered.
+        if let Some(why) = status.source().and_then(handshake::explain) {
+            return Self::unavailable(format!("cannot talk to {server}: {why}"));
+        }
         let message = match kind {
             Kind::NotFound => format!("not found: {}", reason(status)),
             Kind::Refused => format!("refused by {server}: {}", reason(status)),
@@ -171,6 +175,9 @@ pub fn reason(status: &Status) -> String {
 
 /// The innermost cause: "Connection refused" rather than "transport error".
 pub fn root_cause(error: &(dyn Error + 'static)) -> String {
+    if let Some(why) = handshake::explain(error) {
+        return why;
+    }
     let mut cause = error;
     while let Some(inner) = cause.source() {
         cause = inner;

@@ -5,6 +5,7 @@ use std::{env, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use tokio::time::timeout;
+use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
@@ -22,7 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Ask whether a server serves
 ///
 /// Without --server and `LEASEHOLD_SERVER`, the one that `LEASEHOLD_LISTEN` or `listen` in the
-/// configuration file tells of, on this machine.
+/// configuration file tells of, on this machine; over TLS if `LEASEHOLD_TLS_CERT` or `tls_cert` is
+/// set. Whose certificate that shows is not checked: it is asked for nothing but its health, by an
+/// address. It needs no key.
 #[derive(Args, Debug)]
 pub struct Healthcheck {
     /// The server's TOML file
@@ -36,24 +39,34 @@ pub struct Healthcheck {
 impl Healthcheck {
     /// Prints `healthy`, or fails with the reason.
     pub async fn run(self) -> Result<(), Failure> {
-        let server = self.server()?;
-        timeout(PATIENCE, ask(&server)).await.map_err(|_| {
+        let (server, is_own) = self.server()?;
+        timeout(PATIENCE, self.ask(&server, is_own)).await.map_err(|_| {
             Failure::unavailable(format!("unhealthy: {server} did not answer within {}s", PATIENCE.as_secs()))
         })?
     }
 
-    fn server(&self) -> Result<String, Failure> {
+    /// The server, and whether it is the one of these settings.
+    fn server(&self) -> Result<(String, bool), Failure> {
         if let Some(named) = self.target.named() {
-            return remote::server_url(named);
+            return Ok((remote::server_url(named)?, false));
         }
         let file = self.config.as_deref().filter(|path| !path.as_os_str().is_empty());
-        let listen = settings::resolve_listen(file, |name| env::var_os(name))?;
-        Ok(format!("http://{}", reachable(listen)))
+        let (listen, tls) = settings::resolve_listen(file, |name| env::var_os(name))?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        Ok((format!("{scheme}://{}", reachable(listen)), true))
+    }
+
+    async fn ask(&self, server: &str, is_own: bool) -> Result<(), Failure> {
+        let credentials = self.target.credentials();
+        let secure = |endpoint: Endpoint| {
+            if is_own { credentials.secure_unverified(endpoint) } else { credentials.secure(endpoint) }
+        };
+        check(server, remote::channel(server, secure).await?).await
     }
 }
 
-async fn ask(server: &str) -> Result<(), Failure> {
-    let mut health = HealthClient::new(remote::channel(server).await?);
+async fn check(server: &str, channel: Channel) -> Result<(), Failure> {
+    let mut health = HealthClient::new(channel);
     let request = HealthCheckRequest { service: proto::SERVICE_NAME.to_owned() };
     let answer = health.check(request).await.map_err(|status| Failure::call(server, &status))?;
     match answer.into_inner().status() {

@@ -4,6 +4,7 @@ use std::{
     env,
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::Args;
@@ -15,6 +16,7 @@ use super::{
     signals,
 };
 use crate::{
+    audit::Audit,
     config::{Config, Durability},
     reload::Asking,
     server::{self, Listeners},
@@ -44,19 +46,21 @@ impl Serve {
     pub fn run(self) -> Result<(), Failure> {
         let file = self.config.as_deref().filter(|path| !path.as_os_str().is_empty());
         let settings = settings::resolve(&self.flags, file, |name| env::var_os(name))?;
-        let _log = telemetry::init(&settings.log).map_err(anyhow::Error::from)?;
+        let audit = Audit::open(settings.config.audit_log.as_deref())
+            .map_err(|error| Failure::other(error.to_string()))?;
+        let _log = telemetry::init(&settings.log, &audit).map_err(anyhow::Error::from)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
             .map_err(|error| Failure::other(format!("cannot start: {error}")))?;
-        let ended = runtime.block_on(listen_and_serve(settings.config));
+        let ended = runtime.block_on(listen_and_serve(settings.config, audit));
         // A store whose disk does not answer is not waited for.
         runtime.shutdown_background();
         ended
     }
 }
 
-async fn listen_and_serve(config: Config) -> Result<(), Failure> {
+async fn listen_and_serve(config: Config, audit: Audit) -> Result<(), Failure> {
     let stop = signals::stop_token()
         .map_err(|error| Failure::other(format!("cannot listen for signals: {error}")))?;
     let asking = Asking::default();
@@ -66,6 +70,7 @@ async fn listen_and_serve(config: Config) -> Result<(), Failure> {
         ask.ask();
     })
     .map_err(|error| Failure::other(format!("cannot listen for signals: {error}")))?;
+    tokio::spawn(tell_untold());
     let main = bind(config.listen, "--listen").await?;
     let address = main
         .local_addr()
@@ -76,13 +81,25 @@ async fn listen_and_serve(config: Config) -> Result<(), Failure> {
     };
     let durability = config.store.durability;
     let is_open = is_open(&config);
-    let server = server::open(config).await.map_err(|error| Failure::other(error.to_string()))?;
+    let tls = config.tls.is_some();
+    let server = server::open(config, audit).await.map_err(|error| Failure::other(error.to_string()))?;
     let names_address = names.as_ref().and_then(|names| names.local_addr().ok());
-    announce(&promise(server.data_dir(), durability), names_address, address, is_open)?;
+    announce(&promise(server.data_dir(), durability), tls, names_address, address, is_open)?;
     // The process ends with it: nobody waits until a million leases are freed one by one.
     std::mem::forget(server.engine());
     let ended = server.run(Listeners { main, names }, asking, stop.cancelled_owned()).await;
     ended.map_err(|error| Failure::other(error.to_string()))
+}
+
+/// Says of how many refusals the log has no lines.
+async fn tell_untold() {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let count = telemetry::untold();
+        if count > 0 {
+            tracing::warn!(count, "more refusals than are logged one by one; --audit-log has each");
+        }
+    }
 }
 
 async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, Failure> {
@@ -113,17 +130,26 @@ fn is_open(config: &Config) -> bool {
 /// stdout nobody reads is none the worse.
 fn announce(
     promise: &str,
+    tls: bool,
     names: Option<SocketAddr>,
     address: SocketAddr,
     is_open: bool,
 ) -> Result<(), Failure> {
-    let names_line = names.map(|names| format!("name registry on http://{names}\n")).unwrap_or_default();
-    match output::line(&format!("{promise}\n{names_line}listening on http://{address}")) {
+    let scheme = |tls: bool| if tls { "https" } else { "http" };
+    let names_line = names
+        .map(|names| {
+            let scheme = scheme(tls && server::names_need_tls(names));
+            format!("name registry on {scheme}://{names}\n")
+        })
+        .unwrap_or_default();
+    match output::line(&format!("{promise}\n{names_line}listening on {}://{address}", scheme(tls))) {
         Err(failure) if !failure.is_closed_pipe() => return Err(failure),
         _ => {}
     }
-    let exposed = names.into_iter().chain([address]).filter(|address| is_open && !address.ip().is_loopback());
-    for address in exposed {
+    if !is_open {
+        return Ok(());
+    }
+    for address in names.into_iter().chain([address]).filter(|address| !address.ip().is_loopback()) {
         tracing::warn!(
             %address,
             "listening beyond loopback without a key or TLS: whoever reaches this port can register, \

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use smallvec::SmallVec;
 use tokio::sync::watch;
 
-pub use crate::lease::{Beat, Loss, StreamEnd, StreamId};
+pub use crate::lease::{Beat, Loss, StreamEnd, StreamId, Tally};
 pub use crate::store::Export;
 pub use reader::{Encoded, Reader, Reading};
 pub use view::{SnapshotError, View};
@@ -38,6 +38,10 @@ pub trait Engine: Send + Sync + 'static {
 
     /// The id that a pair of service and url has, or had last; none where it is not known any more.
     fn id_of(&self, service: &ServiceName, url: &str) -> Option<LeaseId>;
+
+    /// How the live lease that is meant was renewed last; none where there is none, or the
+    /// caller may not touch it.
+    fn last_renewal(&self, target: &Target, proof: &Proof) -> Option<Renewed>;
 
     /// The leases' times as they stand; none where an id is not known any more.
     fn times(&self, ids: &[LeaseId]) -> Vec<Option<LeaseTimes>>;
@@ -85,6 +89,9 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Ends a stream of `by` that ended at `at`.
     fn end_stream(&self, stream: StreamId, end: StreamEnd, at: Moment, by: Actor);
+
+    /// What was counted of leases so far.
+    fn tally(&self) -> Tally;
 
     /// From now on nothing expires: the server is leaving.
     fn freeze(&self);
@@ -238,6 +245,19 @@ pub enum Refusal {
         count: usize,
         /// The first ten.
         ids: Vec<LeaseId>,
+    },
+    /// As much is registered as may be. What may still be revived counts too.
+    #[error("too many {} {whose}: at most {most}, those that may still be revived included; {flag} sets it",
+        if limit.ends_with("bytes") { "bytes of registrations" } else { "registrations" })]
+    Quota {
+        /// The limit's name: `service_registrations`.
+        limit: &'static str,
+        /// Of what: `of service "billing"`.
+        whose: String,
+        /// The quota.
+        most: u64,
+        /// What raises it.
+        flag: &'static str,
     },
     /// The engine takes no changes now. It is not known whether this one will come to be.
     #[error("the registry takes no changes now: {0}")]

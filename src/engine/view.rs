@@ -115,6 +115,15 @@ impl View {
         Reader::new(Arc::clone(&self.audiences), filter)
     }
 
+    /// How many bytes snapshots hold that are still being read, beside what the catalog and the
+    /// history hold.
+    pub fn snapshot_bytes(&self) -> usize {
+        let held = self.snapshots.lock();
+        let catalog = self.catalog.read();
+        let read = held.values().flatten().filter(|one| one.snapshot.strong_count() > 0);
+        read.map(|one| one.charge(&catalog)).sum()
+    }
+
     /// What lives, of the filter's services whatever their labels. One that is being read
     /// already serves as long as the history goes on from it.
     pub fn snapshot(&self, filter: &Filter) -> Result<Arc<Snapshot>, SnapshotError> {

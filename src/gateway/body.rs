@@ -69,8 +69,8 @@ where
             let error: Box<dyn Error + Send + Sync> = error.into();
             // What hyper says of it is for its developers.
             match error.downcast_ref::<tonic::Status>() {
-                Some(status) if status.code() == Code::DeadlineExceeded => {
-                    Failure::new(Code::DeadlineExceeded, status.message())
+                Some(status) if matches!(status.code(), Code::DeadlineExceeded | Code::ResourceExhausted) => {
+                    Failure::new(status.code(), status.message())
                 }
                 _ => Failure::invalid("the body broke off"),
             }

@@ -37,6 +37,8 @@ pub(super) struct Call {
 pub(super) struct Answer {
     /// The service's response metadata.
     pub headers: HeaderMap,
+    /// What the service put beside its answer: nothing that is sent.
+    pub extensions: Extensions,
     pub messages: Messages,
 }
 
@@ -69,7 +71,8 @@ impl Call {
         }
         let headers = if ended.is_some() { HeaderMap::new() } else { head.headers };
         let (buffer, trailers) = (BytesMut::new(), HeaderMap::new());
-        Ok(Answer { headers, messages: Messages { body, buffer, deadline, ended, trailers } })
+        let messages = Messages { body, buffer, deadline, ended, trailers };
+        Ok(Answer { headers, extensions: head.extensions, messages })
     }
 }
 

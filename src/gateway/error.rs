@@ -14,7 +14,7 @@ use http_body_util::{BodyStream, Full, StreamBody};
 use prost::Message as _;
 use prost_reflect::DescriptorPool;
 use prost_types::Any;
-use tonic::{Code, body::Body};
+use tonic::{Code, Status, body::Body};
 use tonic_types::pb::{BadRequest, RetryInfo, bad_request::FieldViolation};
 
 use super::{
@@ -55,6 +55,16 @@ const RETRY_INFO: &str = "google.rpc.RetryInfo";
 /// HTTP status that the code maps to.
 pub fn error_response(code: Code, message: &str) -> Response<Body> {
     Failure::new(code, message).into_response(&EMPTY, false)
+}
+
+/// The same of a status: its details are left out, but for when to try again, which is a header.
+pub fn status_response(status: &Status) -> Response<Body> {
+    let mut response = error_response(status.code(), status.message());
+    let whole = tonic_types::pb::Status::decode(status.details()).unwrap_or_default();
+    if let Some(seconds) = (Failure { details: whole.details, ..Failure::default() }).retry_after() {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
 }
 
 impl Failure {

@@ -32,7 +32,7 @@ impl Inner {
     }
 
     pub(super) async fn health(&self, call: Call) -> Result<Response<Body>, Failure> {
-        let Answer { headers, messages } = call.start(self.routes.clone()).await?;
+        let Answer { headers, messages, .. } = call.start(self.routes.clone()).await?;
         let (encoded, _) = match messages.only().await {
             Ok(only) => only,
             Err(failure) => return Err(Failure { headers, ..failure }),

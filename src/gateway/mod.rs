@@ -47,16 +47,16 @@ use std::{error::Error, fmt, sync::Arc};
 use bytes::Bytes;
 use http::{Method, Request, Response, Uri, request::Parts};
 use prost_reflect::{DescriptorError, DescriptorPool};
-use tonic::{body::Body, service::Routes};
+use tonic::{Code, body::Body, service::Routes};
 
-use crate::wire;
+use crate::{call::AUDITED, wire};
 
 use self::{
     apart::Apart, binding::Binding, body::Unread, call::Call, dispatch::Target, error::Failure,
     openapi::OpenApi, route::RouteTable,
 };
 pub use self::{
-    error::error_response,
+    error::{error_response, status_response},
     json::{Json, JsonOptions, Unwritable},
     options::{EventStreams, Options, RemoteAddr},
 };
@@ -243,8 +243,8 @@ impl Seen {
     /// is in it: both may hold a token.
     fn log_refusal(&self, failure: &Failure) {
         let peer = self.peer.map(|addr| tracing::field::display(addr.0.ip()));
-        let (method, path, code) = (&self.method, self.uri.path(), failure.code);
+        let (method, path, code) = (&self.method, self.uri.path(), Code::from_i32(failure.code));
         let path = &path[..path.floor_char_boundary(MAX_LOGGED)];
-        tracing::info!(peer, %method, path, code, "refused");
+        tracing::info!(target: AUDITED, peer, %method, path, ?code, "refused");
     }
 }

@@ -28,7 +28,7 @@ impl Inner {
         answer: Answer,
         takes_trailers: bool,
     ) -> Result<Response<Body>, Failure> {
-        let Answer { mut headers, messages } = answer;
+        let Answer { mut headers, extensions, messages } = answer;
         let (encoded, trailers) = match messages.only().await {
             Ok(only) => only,
             Err(failure) => return Err(Failure { headers, ..failure }),
@@ -41,6 +41,7 @@ impl Inner {
         match written {
             Ok((content_type, body)) => {
                 let mut response = error::whole(status, body);
+                *response.extensions_mut() = extensions;
                 if let Some(content_type) = content_type {
                     response.headers_mut().insert(CONTENT_TYPE, content_type);
                 }

@@ -77,7 +77,7 @@ impl Inner {
         format: Format,
         answer: Answer,
     ) -> Result<Response<Body>, Failure> {
-        let Answer { mut headers, mut messages } = answer;
+        let Answer { mut headers, mut messages, .. } = answer;
         let first = first(&mut messages).await;
         if let Some(Err(failure)) = first {
             return Ok(Failure { headers, ..failure }.into_stream_response(&self.json));

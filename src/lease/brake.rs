@@ -61,6 +61,7 @@ impl Leases {
             let ttl = self.table[slot as usize].ttl.micros();
             let to = now.plus_micros(self.brake.spread(ttl).min(ttl));
             self.deferrals.set(slot, Deferral { to, at: now, shifted: deferral.shifted, braked: true });
+            self.tally.held_back += 1;
             self.arm(slot, to);
         }
         expire
@@ -71,7 +72,7 @@ impl Leases {
     fn mass_is_due(&mut self, due: &[u32], now: Moment) -> bool {
         let recently = self.brake.looked.is_some_and(|at| now.micros_since(at) < LOOK_EVERY_MICROS);
         let many_at_once = due.len() >= AT_LEAST;
-        if self.live < AT_LEAST || (recently && !many_at_once) {
+        if self.live() < AT_LEAST || (recently && !many_at_once) {
             return false;
         }
         self.brake.looked = Some(now);
@@ -84,10 +85,10 @@ impl Leases {
             } else {
                 standing += 1;
             }
-            if standing * 2 >= self.live {
+            if standing * 2 >= self.live() {
                 return false;
             }
-            if falling >= AT_LEAST && falling * 2 > self.live {
+            if falling >= AT_LEAST && falling * 2 > self.live() {
                 return true;
             }
         }

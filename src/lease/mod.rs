@@ -4,7 +4,7 @@
 //!
 //! The calls come in families: `insert`, `resume`, `regrant`, `end` and `forget` make and unmake
 //! leases; `renew`, `restore`, `attach`, `detach` and `beat` keep them; `tick` and
-//! `end_stream` let them go, and `settle` says when that may be known; `view` and `standing` look. Time never goes back: pass
+//! `end_stream` let them go, and `settle` says when that may be known; `view`, `standing` and `tally` look. Time never goes back: pass
 //! moments in the order in which things were decided.
 //!
 //! Expiry is lazy. A renewal stores a moment and nothing else; the wheel looks at a lease
@@ -35,6 +35,7 @@ mod slot;
 mod stall;
 mod stream;
 mod table;
+mod tally;
 mod wheel;
 
 #[cfg(test)]
@@ -42,3 +43,4 @@ mod tests;
 
 pub use stream::{Beat, Loss, StreamEnd, StreamId};
 pub use table::{Cause, Handle, Lapse, Leases, Past, Rules, Standing, Terms};
+pub use tally::{Counts, Histogram, Renewals, Tally};

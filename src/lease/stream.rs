@@ -48,6 +48,8 @@ pub(super) struct Stream {
     open: bool,
     proxied: bool,
     pub(super) beat: Moment,
+    /// Everything attached was renewed then or later.
+    all_renewed: Moment,
     members: Vec<u32>,
     /// Which of the members is likely to be named next: clients name theirs in turn.
     next: u32,
@@ -79,6 +81,8 @@ impl Leases {
         if !self.is_live(slot) || !self.streams[stream.0 as usize].open {
             return;
         }
+        self.tally.renewals.attach += 1;
+        self.count_margin(slot, at);
         let lease = &mut self.table[slot as usize];
         lease.renewed = lease.renewed.max(at);
         let (id, ttl, attached) = (lease.id, lease.ttl, lease.attached());
@@ -92,6 +96,9 @@ impl Leases {
         self.leave_stream(slot, Some(Loss::Moved));
         let hub = &mut self.streams[stream.0 as usize];
         let position = hub.members.len() as u32;
+        if position == 0 {
+            hub.all_renewed = at;
+        }
         hub.members.push(slot);
         hub.next = position + 1;
         *hub.ttls.entry(ttl).or_default() += 1;
@@ -103,14 +110,15 @@ impl Leases {
     pub fn attach_next(&mut self, id: LeaseId, stream: StreamId, at: Moment) -> bool {
         let hub = &mut self.streams[stream.0 as usize];
         let position = if (hub.next as usize) < hub.members.len() { hub.next } else { 0 };
-        let Some(slot) = hub.members.get(position as usize) else { return false };
+        let Some(slot) = hub.members.get(position as usize).copied() else { return false };
         // Members live, and ids are given once.
-        let lease = &mut self.table[*slot as usize];
-        if lease.id != id {
+        if self.table[slot as usize].id != id {
             return false;
         }
-        lease.renewed = lease.renewed.max(at);
         hub.next = position + 1;
+        self.tally.renewals.attach += 1;
+        self.count_margin(slot, at);
+        self.renew_live(slot, at);
         true
     }
 
@@ -134,7 +142,16 @@ impl Leases {
     /// Renews everything attached, whatever it is, with one store.
     pub fn beat(&mut self, stream: StreamId, at: Moment) {
         let hub = &mut self.streams[stream.0 as usize];
+        if let Some((ttl, _)) = hub.ttls.first_key_value() {
+            self.tally.renewals.beat += hub.members.len() as u64;
+            // Where a short lease was attached long after the last beat, this tells nothing.
+            let due = hub.all_renewed.plus_micros(ttl.micros());
+            if hub.all_renewed < at && at < due {
+                self.tally.margin.observe(due.micros_since(at));
+            }
+        }
         hub.beat = hub.beat.max(at);
+        hub.all_renewed = hub.all_renewed.max(at);
     }
 
     /// Tells that what was decided so far may be known.
@@ -182,9 +199,8 @@ impl Leases {
             return self.lapse(slot, now, Cause::StreamDropped);
         }
         let until = at.plus_micros(grace);
-        lease.set_state(State::Suspect { until });
+        self.set_state(slot, State::Suspect { until });
         self.deferrals.clear(slot);
-        self.live -= 1;
         self.arm(slot, until);
         Lapse { handle: Handle(slot), cause: Cause::Suspect, times: self.times(slot) }
     }

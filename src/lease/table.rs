@@ -8,6 +8,7 @@ use super::{
     slot::{Attached, Lease, State},
     stall::Stalls,
     stream::{Loss, Stream},
+    tally::Tally,
     wheel::Wheel,
 };
 
@@ -24,8 +25,7 @@ pub struct Leases {
     pub(super) stalls: Stalls,
     pub(super) brake: Brake,
     pub(super) deferrals: Deferrals,
-    /// How many are in the state `Live`.
-    pub(super) live: usize,
+    pub(super) tally: Tally,
     pub(super) frozen: bool,
     window: u64,
     pub(super) grace: u64,
@@ -115,7 +115,10 @@ pub enum Cause {
     /// It expired: its stream dropped, and its grace is over.
     StreamDropped,
     /// Its time to be remembered is over; its handle is void.
-    Forgotten,
+    Forgotten {
+        /// Whether it could be restored until now.
+        lapsed: bool,
+    },
 }
 
 impl Leases {
@@ -131,7 +134,7 @@ impl Leases {
             stalls: Stalls::default(),
             brake: Brake::new(rules.brake),
             deferrals: Deferrals::default(),
-            live: 0,
+            tally: Tally::default(),
             frozen: false,
             window: rules.window_micros,
             grace: rules.grace_micros,
@@ -163,9 +166,7 @@ impl Leases {
             self.table.len() as u32 - 1
         };
         self.deferrals.clear(slot);
-        if past == Past::Live {
-            self.live += 1;
-        }
+        self.tally.standing.moved(State::Free, state);
         self.arm(slot, self.deadline(slot));
         Handle(slot)
     }
@@ -192,6 +193,8 @@ impl Leases {
     pub fn renew(&mut self, handle: Handle, at: Moment) -> Standing {
         let standing = self.standing(handle);
         if standing == Standing::Live {
+            self.tally.renewals.ping += 1;
+            self.count_margin(handle.0, at);
             self.renew_live(handle.0, at);
         }
         standing
@@ -209,22 +212,16 @@ impl Leases {
     /// Ends a lease on purpose: it is remembered as dead for the window.
     pub fn end(&mut self, handle: Handle, now: Moment) {
         self.leave_stream(handle.0, Some(Loss::Ended));
-        if self.is_live(handle.0) {
-            self.live -= 1;
-        }
         let until = now.plus_micros(self.window);
-        self.table[handle.0 as usize].set_state(State::Dead { until });
+        self.set_state(handle.0, State::Dead { until });
         self.arm(handle.0, until);
     }
 
     /// Forgets a lease at once; its handle is void.
     pub fn forget(&mut self, handle: Handle) {
         self.leave_stream(handle.0, Some(Loss::Ended));
-        if self.is_live(handle.0) {
-            self.live -= 1;
-        }
         self.wheel.disarm(handle.0);
-        self.table[handle.0 as usize].set_state(State::Free);
+        self.set_state(handle.0, State::Free);
         self.free.push(handle.0);
     }
 
@@ -246,9 +243,9 @@ impl Leases {
                 }
                 State::Live => by_ttl.push(slot),
                 State::Suspect { .. } => lapses.push(self.lapse(slot, now, Cause::StreamDropped)),
-                State::Lapsed { .. } | State::Dead { .. } => {
-                    let lapse =
-                        Lapse { handle: Handle(slot), cause: Cause::Forgotten, times: self.times(slot) };
+                state @ (State::Lapsed { .. } | State::Dead { .. }) => {
+                    let cause = Cause::Forgotten { lapsed: matches!(state, State::Lapsed { .. }) };
+                    let lapse = Lapse { handle: Handle(slot), cause, times: self.times(slot) };
                     self.forget(Handle(slot));
                     lapses.push(lapse);
                 }
@@ -319,20 +316,39 @@ impl Leases {
 
     /// How many live, suspect ones not counted.
     pub fn live(&self) -> usize {
-        self.live
+        self.tally.standing.live
+    }
+
+    /// What was counted so far.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Takes a lease that is due: from here on it has lapsed.
     pub(super) fn lapse(&mut self, slot: u32, now: Moment, cause: Cause) -> Lapse {
         let times = self.times(slot);
         self.leave_stream(slot, Some(Loss::Lapsed));
-        if self.is_live(slot) {
-            self.live -= 1;
-        }
         let until = now.plus_micros(self.window);
-        self.table[slot as usize].set_state(State::Lapsed { until });
+        self.set_state(slot, State::Lapsed { until });
         self.arm(slot, until);
         Lapse { handle: Handle(slot), cause, times }
+    }
+
+    /// Has a lease stand another way, off any stream.
+    pub(super) fn set_state(&mut self, slot: u32, state: State) {
+        let lease = &mut self.table[slot as usize];
+        self.tally.standing.moved(lease.state(), state);
+        lease.set_state(state);
+    }
+
+    /// Counts how much of its time a live lease has left that is renewed at `at`; not if that
+    /// was done at the same time already, which tells nothing.
+    pub(super) fn count_margin(&mut self, slot: u32, at: Moment) {
+        let renewed = self.renewed(slot);
+        if renewed < at {
+            let due = renewed.plus_micros(self.table[slot as usize].ttl.micros());
+            self.tally.margin.observe(due.micros_since(at));
+        }
     }
 
     pub(super) fn is_live(&self, slot: u32) -> bool {
@@ -385,11 +401,9 @@ impl Leases {
 
     fn come_alive(&mut self, slot: u32, at: Moment) {
         if !self.is_live(slot) {
-            let lease = &mut self.table[slot as usize];
-            lease.set_state(State::Live);
-            lease.renewed = at;
+            self.set_state(slot, State::Live);
+            self.table[slot as usize].renewed = at;
             self.deferrals.clear(slot);
-            self.live += 1;
             self.arm_earlier(slot);
         }
     }

@@ -1,7 +1,7 @@
 //! Single facts about leases, in virtual time. What they do together is in the engine's
 //! model test.
 
-use super::{Cause, Handle, Lapse, Leases, Loss, Past, Rules, Standing, StreamEnd, Terms};
+use super::{Cause, Counts, Handle, Lapse, Leases, Loss, Past, Renewals, Rules, Standing, StreamEnd, Terms};
 use crate::types::{LeaseId, Moment, Ttl};
 
 const MS: u64 = 1000;
@@ -410,8 +410,8 @@ fn leases_of_an_earlier_process_have_a_full_ttl_and_their_window() {
         .collect();
     let ttl = Cause::TtlLapsed { braked: false };
     let expect = [
-        (2, lapsed, Cause::Forgotten),
-        (3, dead, Cause::Forgotten),
+        (2, lapsed, Cause::Forgotten { lapsed: true }),
+        (3, dead, Cause::Forgotten { lapsed: false }),
         (5, live, ttl),
         (5, short, Cause::StreamDropped),
         (9, long, Cause::StreamDropped),
@@ -420,4 +420,31 @@ fn leases_of_an_earlier_process_have_a_full_ttl_and_their_window() {
         assert!(gone.contains(&one), "{one:?} in {gone:?}");
     }
     assert_eq!(gone.len(), expect.len(), "{gone:?}");
+}
+
+#[test]
+fn what_stands_how_and_what_renews_is_counted() {
+    let mut world = World::new(false);
+    let terms = |grace| Terms { ttl: Ttl(10), grace_micros: Some(grace) };
+    let alone = world.leases.insert(LeaseId(1), terms(0), world.now);
+    let suspect = world.leases.insert(LeaseId(2), terms(60 * SECOND), world.now);
+    let ended = world.leases.insert(LeaseId(3), terms(0), world.now);
+    let stream = world.leases.open_stream(false);
+    let at = |seconds: u64| Moment(world.now.0 + seconds * SECOND);
+    let [two, four, seven] = [at(2), at(4), at(7)];
+    world.leases.attach(suspect, stream, two);
+    world.leases.beat(stream, four);
+    world.leases.beat(stream, seven);
+    world.leases.renew(alone, four);
+    world.leases.end(ended, seven);
+    assert_eq!(world.leases.end_stream(stream, StreamEnd::Client, seven, seven).len(), 1);
+    let tally = world.leases.tally();
+    assert_eq!(tally.renewals, Renewals { ping: 1, beat: 2, attach: 1 });
+    assert_eq!(tally.standing, Counts { live: 1, suspect: 1, lapsed: 0 });
+    // By name after 2 s, by beats after 2 and 3 s more, by itself after 4 s.
+    let (left, buckets) = tally.margin.seconds();
+    assert!((left - (8.0 + 8.0 + 7.0 + 6.0)).abs() < 1e-6, "{left}");
+    assert_eq!(buckets.iter().map(|(_, count)| count).sum::<u64>(), 4);
+    world.until(20 * SECOND);
+    assert_eq!(world.leases.tally().standing, Counts { live: 0, suspect: 1, lapsed: 1 });
 }

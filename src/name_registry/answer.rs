@@ -13,6 +13,7 @@ use tonic::{Code, Status, body::Body};
 use tonic_types::StatusExt as _;
 
 use super::pair::TooLong;
+use crate::call::AUDITED;
 
 /// Why something is not done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl Refusal {
     pub(super) fn log(&self, path: &'static str, peer: IpAddr) {
         if !self.is_logged {
             let (code, reason) = (self.status.as_u16(), &self.message);
-            tracing::info!(path, %peer, code, reason, "refused");
+            tracing::info!(target: AUDITED, path, %peer, code, reason, "refused");
         }
     }
 

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, service::Routes};
 
 use crate::{
-    api::Gate,
+    api::{Gate, LATE},
     call::{Caller, Door},
     engine::Engine,
     proto::FILE_DESCRIPTOR_SET,
@@ -86,10 +86,17 @@ impl NameRegistry {
         if !endpoint.takes(&head.method) {
             return answer::wrong_method(&head.method, &path, endpoint.methods());
         }
-        let Some(caller) = head.extensions.remove::<Caller>() else {
+        let Some(mut caller) = head.extensions.remove::<Caller>() else {
             return answer::error(StatusCode::INTERNAL_SERVER_ERROR, "the caller is not known");
         };
         let peer = caller.peer.ip();
+        if endpoint != Endpoint::Health
+            && let Err(status) =
+                self.gate.count_early(endpoint.name(), endpoint == Endpoint::Heartbeat, &mut caller)
+        {
+            tokio::time::sleep(LATE).await;
+            return Refusal::from(status).into_response();
+        }
         let ask = Ask { headers: head.headers, caller };
         let answered = match endpoint {
             Endpoint::Health => return self.health(),

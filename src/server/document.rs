@@ -80,8 +80,11 @@ fn metrics() -> Value {
         "summary": "Counters and gauges, for Prometheus",
         "operationId": "metrics",
         "responses": {"200": {
-            "description": "OpenMetrics text.",
-            "content": {metrics::CONTENT_TYPE: {"schema": {"type": "string"}}},
+            "description": "OpenMetrics where it is asked for, else the text format.",
+            "content": {
+                metrics::TEXT: {"schema": {"type": "string"}},
+                metrics::OPEN_METRICS: {"schema": {"type": "string"}},
+            },
         }},
     }})
 }

@@ -97,6 +97,8 @@ pub struct Record {
     pub peer: IpAddr,
     /// The id that the client gave its service, where that is of use.
     pub client_id: Option<Arc<str>>,
+    /// The named key that its last Register showed.
+    pub key: Option<Arc<str>>,
     /// Whether its service's name means it still: one that was replaced is meant no more.
     pub named: bool,
 }

@@ -92,6 +92,7 @@ mod in_record {
     pub(super) const PEER: u32 = 6;
     pub(super) const CLIENT_ID: u32 = 7;
     pub(super) const NAMED: u32 = 8;
+    pub(super) const KEY: u32 = 9;
 }
 
 const LIVE: u64 = 1;
@@ -101,7 +102,7 @@ const DEAD: u64 = 3;
 impl Record {
     /// Writes it as the value of its id.
     pub(super) fn write(&self, out: &mut Encoder) {
-        let Self { instance, standing, drop_grace, token, peer, client_id, named } = self;
+        let Self { instance, standing, drop_grace, token, peer, client_id, key, named } = self;
         let (standing, since) = match standing {
             Standing::Live => (LIVE, 0),
             Standing::Lapsed(at) => (LAPSED, at.0),
@@ -129,12 +130,15 @@ impl Record {
             out.bytes(in_record::CLIENT_ID, client_id.as_bytes());
         }
         put(out, in_record::NAMED, (*named).into());
+        if let Some(key) = key {
+            out.bytes(in_record::KEY, key.as_bytes());
+        }
     }
 
     /// Reads the value of `id`.
     pub(super) fn read(id: LeaseId, bytes: &[u8], known: &mut Known) -> Result<Self, Wrong> {
         let (mut instance, mut standing, mut since, mut drop_grace) = (None, 0, WallTime(0), None);
-        let (mut token, mut peer, mut client_id, mut named) = (&[][..], &[][..], None, false);
+        let (mut token, mut peer, mut client_id, mut key, mut named) = (&[][..], &[][..], None, None, false);
         let mut fields = Fields::new(bytes);
         while let Some(Field { number, value }) = fields.next_field()? {
             match (number, value) {
@@ -150,7 +154,10 @@ impl Record {
                     client_id = Some(str::from_utf8(bytes).map_err(|_| MALFORMED)?);
                 }
                 (in_record::NAMED, Value::Varint(number)) => named = number != 0,
-                (1..=8, _) => return Err(MALFORMED),
+                (in_record::KEY, Value::Bytes(bytes)) => {
+                    key = Some(str::from_utf8(bytes).map_err(|_| MALFORMED)?);
+                }
+                (1..=9, _) => return Err(MALFORMED),
                 _ => {}
             }
         }
@@ -176,6 +183,7 @@ impl Record {
                     .map_err(|_| "its peer has neither 4 nor 16 bytes")?,
             },
             client_id: client_id.map(Arc::from),
+            key: key.map(Arc::from),
             named,
         })
     }

@@ -16,7 +16,7 @@ use super::{
     host::{HostRule, Refusal},
     proxy::{Forwarded, Proxies},
 };
-use crate::call::{Caller, Door};
+use crate::call::{AUDITED, Caller, Door};
 
 /// What stands before the doors of one listener.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ impl Entry {
         let peer = forwarded.peer.unwrap_or(origin.peer);
         let (scheme, authority) = admitted.inspect_err(|status| {
             let (peer, code) = (peer.ip(), status.code());
-            tracing::info!(%peer, ?code, reason = status.message(), "refused");
+            tracing::info!(target: AUDITED, %peer, ?code, reason = status.message(), "refused");
         })?;
         request.extensions_mut().insert(Caller {
             peer,
@@ -62,6 +62,7 @@ impl Entry {
             door,
             grant: None,
             trace: None,
+            counted: false,
             exceeded: None,
             connection: origin.connection,
         });

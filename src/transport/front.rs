@@ -1,7 +1,10 @@
 //! The front door: tells gRPC from JSON by the content type, since both come in on one
 //! port, once either is let in.
 
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header::CONTENT_TYPE};
+use http::{
+    HeaderMap, HeaderValue, Request, Response, StatusCode, Version,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
 use tonic::{Code, Status, body::Body, service::Routes};
 use tower::ServiceExt as _;
 
@@ -102,10 +105,14 @@ pub fn refusal(is_grpc: bool, status: &Status) -> Response<Body> {
     *response.status_mut() = match status.code() {
         Code::InvalidArgument => StatusCode::BAD_REQUEST,
         Code::PermissionDenied => StatusCode::FORBIDDEN,
+        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(CONTENT_TYPE, json);
+    if status.code() == Code::ResourceExhausted {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
     response
 }
 

@@ -13,9 +13,13 @@ use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
     net::TcpStream,
+    task::coop,
 };
 
 use crate::call::{Connection, Rest};
+
+/// So many bytes that are read count as a step of their task, of which it has 128 a turn.
+const BYTES_A_STEP: usize = 128;
 
 /// So many bytes wait for a flush at most.
 const GATHERED: usize = 64 << 10;
@@ -34,6 +38,8 @@ pub struct Socket {
     /// What was written and not sent; the first bytes of it may have been.
     gathered: Vec<u8>,
     sent: usize,
+    /// What was read and given back, to be read again.
+    given_back: Vec<u8>,
     /// Whether the others had their turn.
     yielded: bool,
 }
@@ -41,7 +47,17 @@ pub struct Socket {
 impl Socket {
     /// Records `stream`'s facts in `connection`.
     pub fn new(stream: TcpStream, connection: Arc<Connection>) -> Self {
-        Self { stream, connection, gathered: Vec::new(), sent: 0, yielded: false }
+        Self { stream, connection, gathered: Vec::new(), sent: 0, given_back: Vec::new(), yielded: false }
+    }
+
+    /// Has `bytes`, which were read from here, read again before all else.
+    pub fn give_back(&mut self, bytes: &[u8]) {
+        self.given_back.splice(0..0, bytes.iter().copied());
+    }
+
+    /// The connection that it records in.
+    pub fn connection(&self) -> &Arc<Connection> {
+        &self.connection
     }
 
     /// Passes `result` on; an error means that the connection is lost.
@@ -58,7 +74,10 @@ impl Socket {
             let result = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.gathered[self.sent..]));
             match self.note(result) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(sent) => self.sent += sent,
+                Ok(sent) => {
+                    self.sent += sent;
+                    self.connection.traffic().sent.add(sent as u64);
+                }
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
@@ -95,13 +114,34 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.given_back.is_empty() {
+            let count = self.given_back.len().min(buf.remaining());
+            buf.put_slice(&self.given_back[..count]);
+            self.given_back.drain(..count);
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         let had_room = buf.remaining() > 0;
         let result = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
-        if had_room && buf.filled().len() == before {
+        let read = buf.filled().len() - before;
+        if had_room && read == 0 {
             self.connection.record_lost();
         }
+        self.connection.traffic().received.add(read as u64);
+        take_turns(read, cx);
         Poll::Ready(self.note(result))
+    }
+}
+
+/// Has a task that read so much give way to the others the sooner: a read counts as one step whatever
+/// it brought, and a few kilobytes of the smallest frames are more work than most requests.
+fn take_turns(read: usize, cx: &mut Context<'_>) {
+    for _ in 0..read / BYTES_A_STEP {
+        match coop::poll_proceed(cx) {
+            Poll::Ready(step) => step.made_progress(),
+            // Whatever the task does next comes after the others' turn.
+            Poll::Pending => return,
+        }
     }
 }
 
@@ -122,6 +162,9 @@ impl AsyncWrite for Socket {
         if bytes > GATHERED {
             // Too much to be copied.
             let result = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs));
+            if let Ok(sent) = result {
+                self.connection.traffic().sent.add(sent as u64);
+            }
             return Poll::Ready(self.note(result));
         }
         for buf in bufs {
@@ -160,7 +203,7 @@ pub enum Protocol {
 }
 
 /// What an HTTP/2 client sends first (RFC 9113, section 3.4).
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Reads from `io` until its first bytes tell the protocol: the whole HTTP/2 preface, or
 /// the first byte that differs from it. Sets no deadline of its own.
@@ -186,6 +229,13 @@ pub async fn sniff<S: AsyncRead + Unpin>(mut io: S) -> io::Result<(Protocol, Sni
         };
         let sniffed = Sniffed { io, head, unread: 0..filled };
         return Ok((protocol, sniffed));
+    }
+}
+
+impl<S> Sniffed<S> {
+    /// Of a stream of which nothing was read.
+    pub fn untouched(io: S) -> Self {
+        Self { io, head: [0; PREFACE.len()], unread: 0..0 }
     }
 }
 

@@ -14,28 +14,34 @@ mod host;
 mod io;
 mod keepalive;
 mod proxy;
-mod traffic;
+mod proxy_protocol;
+mod seats;
+mod secure;
 
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use tokio::{
     net::TcpListener,
-    task::{JoinError, JoinSet},
-    time::timeout,
+    task::{Id, JoinError, JoinSet},
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 
-use self::{accept::Acceptor, connection::Shared};
+use self::{
+    accept::Acceptor,
+    connection::Shared,
+    seats::{LOOK_EVERY, Seats},
+};
 pub use self::{
     entry::Entry,
     front::{Front, refusal},
     host::{HostRule, Refusal},
     proxy::Proxies,
-    traffic::{Count, Traffic},
 };
-use crate::{call::Connection, config::ConnectionLimits};
+pub use crate::call::{Count, Traffic};
+use crate::{call::Connection, config::ConnectionLimits, tls::Tls};
 
 /// What requests are handed to.
 pub trait Handler: Send + Sync + 'static {
@@ -64,6 +70,9 @@ pub struct Server {
     listener: TcpListener,
     limits: ConnectionLimits,
     drain_timeout: Duration,
+    tls: Option<Arc<Tls>>,
+    proxies: Proxies,
+    traffic: Arc<Traffic>,
 }
 
 /// How the connections that were open at shutdown ended.
@@ -76,9 +85,28 @@ pub struct Drained {
 }
 
 impl Server {
-    /// Will serve `listener`. A drain waits `drain_timeout` for connections to end.
+    /// Will serve `listener` in plain text. A drain waits `drain_timeout` for connections to end.
     pub fn new(listener: TcpListener, limits: ConnectionLimits, drain_timeout: Duration) -> Self {
-        Self { listener, limits, drain_timeout }
+        let (proxies, traffic) = (Proxies::default(), Arc::default());
+        Self { listener, limits, drain_timeout, tls: None, proxies, traffic }
+    }
+
+    /// Speaks TLS, where there is a certificate to show.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Arc<Tls>>) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// Believes these proxies whose connections theirs are, by the PROXY protocol.
+    #[must_use]
+    pub fn trusting(self, proxies: Proxies) -> Self {
+        Self { proxies, ..self }
+    }
+
+    /// Counts what it does there.
+    #[must_use]
+    pub fn counted_in(self, traffic: Arc<Traffic>) -> Self {
+        Self { traffic, ..self }
     }
 
     /// Serves until `shutdown` is cancelled, then drains: accepts no more, marks every
@@ -89,25 +117,43 @@ impl Server {
     /// Dropping the future cuts every connection at once; their streams then end by the
     /// server's doing.
     pub async fn run<H: Handler>(self, handler: H, shutdown: CancellationToken) -> Drained {
-        let max_connections = self.limits.max_connections;
-        let shared = Arc::new(Shared { limits: self.limits, handler, leave: CancellationToken::new() });
+        let (max, max_held) = (self.limits.max_connections, self.limits.max_bytes);
+        let shared = Arc::new(Shared {
+            limits: self.limits,
+            handler,
+            tls: self.tls,
+            proxies: self.proxies,
+            leave: CancellationToken::new(),
+        });
         let mut acceptor = Acceptor::new(self.listener);
         let mut connections = JoinSet::new();
+        let mut seats = Seats::new(max);
+        let mut newcomer = None;
         let mut warned = false;
         loop {
-            let open = connections.len();
-            let full = open >= max_connections;
-            if full && !warned {
-                tracing::warn!(open, "no more connections are accepted until one ends");
+            let full = !seats.has_room();
+            if newcomer.is_some()
+                && (!full || seats.shed())
+                && let Some((stream, peer)) = newcomer.take()
+            {
+                let connection = Arc::new(Connection::new(max_held, Arc::clone(&self.traffic)));
+                let serving = connection::serve(stream, peer, Arc::clone(&connection), Arc::clone(&shared));
+                seats.take(connections.spawn(serving).id(), connection);
+            }
+            if newcomer.is_some() && !warned {
+                let open = connections.len();
+                tracing::warn!(open, "no more connections are accepted until one ends or is idle");
             }
             // Said again only after a real lull, not at each end and accept around the cap.
-            warned = full || (warned && open > max_connections / 10 * 9);
+            warned = newcomer.is_some() || (warned && connections.len() > max / 10 * 9);
             tokio::select! {
                 () = shutdown.cancelled() => break,
-                Some(ended) = connections.join_next() => report(ended),
-                (stream, peer) = acceptor.accept(), if !full => {
-                    connections.spawn(connection::serve(stream, peer, Arc::clone(&shared)));
+                Some(ended) = connections.join_next_with_id() => seats.leave(report(ended)),
+                accepted = acceptor.accept(), if newcomer.is_none() => {
+                    self.traffic.accepted.add(1);
+                    newcomer = Some(accepted);
                 }
+                () = sleep(LOOK_EVERY), if newcomer.is_some() => {}
             }
         }
         drop(acceptor);
@@ -120,7 +166,7 @@ impl Server {
 async fn drain(mut connections: JoinSet<()>, limit: Duration) -> Drained {
     let open = connections.len();
     let all_ended = async {
-        while let Some(ended) = connections.join_next().await {
+        while let Some(ended) = connections.join_next_with_id().await {
             report(ended);
         }
     };
@@ -135,11 +181,15 @@ async fn drain(mut connections: JoinSet<()>, limit: Duration) -> Drained {
     Drained { ended: open - cut, cut }
 }
 
-/// A connection's task ends by panic only through a bug; the others go on.
-fn report(ended: Result<(), JoinError>) {
-    if let Err(error) = ended
-        && error.is_panic()
-    {
-        tracing::error!(%error, "a connection's task panicked");
+/// A connection's task ends by panic only through a bug; the others go on. Which it was.
+fn report(ended: Result<(Id, ()), JoinError>) -> Id {
+    match ended {
+        Ok((id, ())) => id,
+        Err(error) => {
+            if error.is_panic() {
+                tracing::error!(%error, "a connection's task panicked");
+            }
+            error.id()
+        }
     }
 }

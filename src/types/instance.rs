@@ -68,8 +68,13 @@ impl Instance {
 
     /// About the bytes that it takes in memory.
     pub fn memory(&self) -> usize {
+        Self::memory_of(self.content())
+    }
+
+    /// The same of an instance with this content.
+    pub fn memory_of(content: ContentRef<'_>) -> usize {
         // Its counter, its length, and what an allocator rounds up.
-        size_of::<Head>() + self.content().packed().len() + 40
+        size_of::<Head>() + content.packed().len() + 40
     }
 
     /// Whether it is the other one, not only equal to it.

@@ -9,10 +9,11 @@ mod globs;
 mod id;
 mod instance;
 mod name;
+mod network;
 mod time;
 mod url;
 
-pub use actor::{Actor, TraceId};
+pub use actor::{Actor, Actors, SHARED_KEY, TraceId};
 pub use content::{Content, ContentRef, Info, PackedError, Packer, Parts};
 pub use digest::Digest;
 pub use filter::Filter;
@@ -20,6 +21,7 @@ pub use globs::{GlobError, Globs};
 pub use id::{LeaseId, Target, TargetError};
 pub use instance::{Head, Instance, LeaseTimes, Status};
 pub use name::{NameError, ServiceName};
+pub use network::Network;
 pub use time::{Moment, WallTime};
 pub use url::{ServiceUrl, UrlError};
 

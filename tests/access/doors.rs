@@ -34,8 +34,6 @@ pub struct Whom {
     pub url: String,
     /// Its ULID, or its service's name, as a call by id names it.
     pub id: String,
-    /// Whether it was ever registered under that service and url.
-    pub is_known: bool,
 }
 
 /// What is asked.

@@ -36,11 +36,11 @@ fn by_name(whom: &Whom) -> Whom {
 /// One that was never registered.
 fn nobody(service: &str) -> Whom {
     let id = "01K83B5V85PQZ1HTH4DQ7NC9JM".to_owned();
-    Whom { service: service.to_owned(), url: "http://nobody:80".to_owned(), id, is_known: false }
+    Whom { service: service.to_owned(), url: "http://nobody:80".to_owned(), id }
 }
 
 fn fresh(service: &str) -> Whom {
-    Whom { service: service.to_owned(), url: fresh_url(), id: String::new(), is_known: false }
+    Whom { service: service.to_owned(), url: fresh_url(), id: String::new() }
 }
 
 #[rustfmt::skip]
@@ -168,7 +168,7 @@ impl Stage {
         for (service, url) in [("billing-api", "http://billing:80"), ("other", "http://other:80")] {
             let request = with_key(&self.keyed.shared, replica(service, url));
             let id = self.client.register(request).await.unwrap().into_inner().id;
-            registered.push(Whom { service: service.to_owned(), url: url.to_owned(), id, is_known: true });
+            registered.push(Whom { service: service.to_owned(), url: url.to_owned(), id });
         }
         let other = registered.pop().unwrap();
         Cast { billing: registered.pop().unwrap(), other }

@@ -26,7 +26,7 @@ async fn a_life(keyed: &Keyed, key: &str, id: &str) {
     let stream = client.watch(with_key(&keyed.shared, WatchRequest::default())).await.unwrap().into_inner();
     let mut watch = Watch::of(stream);
     watch.snapshot().await;
-    let mut app = App::start_with(&keyed.server, id, 0, Some(key));
+    let mut app = App::start_with_key(&keyed.server, id, key);
     let event = watch.until("its registration", START, |event| instance(event).service == id).await;
     assert_eq!(what(&event), (Kind::Registered, Reason::New));
     for _ in 0..3 {
@@ -55,7 +55,7 @@ fn an_app_without_the_key_is_refused() {
     wait_for("the refusal", START, || server.stderr().contains("this needs a key").then_some(()));
     assert_eq!(server.get("/services").json()["count"], 0);
     drop(app);
-    let mut app = App::start_with(&server, "climate-data", 0, Some(&shared));
+    let mut app = App::start_with_key(&server, "climate-data", &shared);
     app.pinged();
     assert_eq!(server.get("/services").json()["count"], 1);
     assert!(!server.stderr().contains(&shared) && !app.stop().contains(&shared));

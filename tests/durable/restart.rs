@@ -68,7 +68,9 @@ fn serve(dir: &DataDir) -> Serve {
     // The brake would hide most of what expires early, and a line of the log for each of them
     // would be all that this measures.
     let args = ["--default-ttl", "12s", "--mass-expiry-brake", "off", "--log-level", "warn"];
-    Serve::new().on(dir).args(args)
+    // All of them are of one service, from one peer.
+    let unbounded = ["--max-registrations-per-service", "off", "--max-registrations-per-peer", "off"];
+    Serve::new().on(dir).args(args).args(unbounded)
 }
 
 async fn register_all(server: &Server, holder: &mut Holder) -> BTreeSet<String> {

@@ -23,7 +23,7 @@ use std::{
 };
 
 use leasehold::{
-    config::{Durability, StoreConfig},
+    config::{Durability, Quotas, StoreConfig},
     engine::{Engine, embedded::Embedded},
     metrics::Metrics,
 };
@@ -92,7 +92,10 @@ impl Subject for InMemory {
     async fn start(&mut self, settings: &Settings) -> Arc<dyn Engine> {
         self.kill().await;
         let Settings { leases, history_bytes } = settings.clone();
-        let process = Process::start(move || Embedded::in_memory(&leases, history_bytes, metrics())).await;
+        let process = Process::start(move || {
+            Embedded::in_memory(&leases, &Quotas::default(), history_bytes, metrics())
+        })
+        .await;
         let engine = process.engine.clone();
         self.running = Some(process);
         engine
@@ -135,8 +138,9 @@ impl<D: Mode> Subject for OnDisk<D> {
         let Settings { leases, history_bytes } = settings.clone();
         let process = Process::start(move || {
             let store = StoreConfig { durability: D::DURABILITY, ..StoreConfig::default() };
-            let (engine, _) = Embedded::open(&dir, &store, &leases, history_bytes, metrics())
-                .unwrap_or_else(|error| panic!("the store opens: {error}"));
+            let (engine, _) =
+                Embedded::open(&dir, &store, &leases, &Quotas::default(), history_bytes, metrics())
+                    .unwrap_or_else(|error| panic!("the store opens: {error}"));
             engine
         })
         .await;

@@ -114,11 +114,17 @@ impl Pair {
 
     /// Sends made-up requests: so many, unless the environment says otherwise.
     pub fn compare_made_up(&mut self, routes: &[Route], count: u64) {
+        self.compare_made_up_as(routes, count, |_| ());
+    }
+
+    /// The same, each changed before it is sent.
+    pub fn compare_made_up_as(&mut self, routes: &[Route], count: u64, adapt: impl Fn(&mut Request)) {
         let count = number("GATEWAY_REQUESTS").unwrap_or(count);
         let first = number("GATEWAY_SEED").unwrap_or(1);
         println!("{count} requests, of the seeds from {first} on");
         for seed in first..first + count {
-            let request = generate::request(&mut Rng::new(seed), routes);
+            let mut request = generate::request(&mut Rng::new(seed), routes);
+            adapt(&mut request);
             self.compare(&format!("seed {seed}"), &request);
         }
     }

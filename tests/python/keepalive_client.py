@@ -1,6 +1,7 @@
 """A client of the registry in plain grpcio, driven line by line through stdin.
 
-Usage: keepalive_client.py STUBS ADDRESS. STUBS is a folder with the generated stubs.
+Usage: keepalive_client.py STUBS ADDRESS [CA [CERT KEY]]. STUBS is a folder with the generated
+stubs; with CA, the channel is TLS, with CERT and KEY it shows a certificate.
 Each command is answered by one line of JSON; answers of the stream come as
 {"answer": …}, its end as {"ended": STATUS}.
 
@@ -17,6 +18,7 @@ Each command is answered by one line of JSON; answers of the stream come as
 """
 
 import json
+import pathlib
 import queue
 import sys
 import threading
@@ -84,8 +86,15 @@ def ride(registry, ids):
         time.sleep(pause)
 
 
+def channel(address, *files):
+    if not files:
+        return grpc.insecure_channel(address)
+    ca, cert, key = [pathlib.Path(file).read_bytes() for file in files] + [None] * (3 - len(files))
+    return grpc.secure_channel(address, grpc.ssl_channel_credentials(ca, key, cert))
+
+
 def main():
-    registry = registry_pb2_grpc.RegistryStub(grpc.insecure_channel(sys.argv[2]))
+    registry = registry_pb2_grpc.RegistryStub(channel(*sys.argv[2:]))
     stream = None
     say(ready=True)
     for line in sys.stdin:

@@ -36,8 +36,15 @@ pub struct Client(pub Process);
 
 impl Client {
     pub fn start(server: &Server) -> Self {
+        Self::start_with(server, &[])
+    }
+
+    /// Over TLS: the authority's certificate, and the client's own with its key, if any.
+    pub fn start_with(server: &Server, files: &[&str]) -> Self {
         let stubs = stubs().to_str().expect("a path in Unicode");
-        let mut process = Process::spawn(python("keepalive_client.py", &[stubs, &server.addr.to_string()]));
+        let address = server.addr.to_string();
+        let mut process =
+            Process::spawn(python("keepalive_client.py", &[&[stubs, &*address], files].concat()));
         assert_eq!(process.next_line("the client's start", SOON * 3), r#"{"ready": true}"#);
         Self(process)
     }

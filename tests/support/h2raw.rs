@@ -128,7 +128,11 @@ pub struct Client {
 impl Client {
     /// Connects and sends the preface and empty settings.
     pub fn connect(addr: SocketAddr) -> Self {
-        let mut stream = TcpStream::connect(addr).expect("connects");
+        Self::over(TcpStream::connect(addr).expect("connects"))
+    }
+
+    /// The same over a connection that is open.
+    pub fn over(mut stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("an option");
         stream.write_all(PREFACE).expect("writes");
         let mut client = Self { stream, answers_pings: true };

@@ -12,6 +12,7 @@ pub mod grpcio;
 pub mod h2raw;
 pub mod http;
 pub mod numbers;
+pub mod peers;
 pub mod process;
 pub mod secrets;
 pub mod servicekit;
@@ -110,11 +111,12 @@ impl Serve {
         let busy = format!("cannot listen on {}", self.listen);
         wait_for("the address to be free", START, || {
             let mut process = Process::start(&mut self.command);
-            let addr = process.try_expect_line("the line `listening on http://…`", START, |line| {
-                line.trim().strip_prefix("listening on http://")?.parse().ok()
+            let listening = process.try_expect_line("the line `listening on http://…`", START, |line| {
+                let (scheme, addr) = line.trim().strip_prefix("listening on ")?.split_once("://")?;
+                Some((if scheme == "https" { "https" } else { "http" }, addr.parse().ok()?))
             });
-            match addr {
-                Ok(addr) => Some(Server { process, addr }),
+            match listening {
+                Ok((scheme, addr)) => Some(Server { process, addr, scheme }),
                 Err(ended) => {
                     assert!(self.listen.port() != 0 && process.stderr().contains(&busy), "{ended}");
                     None
@@ -175,6 +177,8 @@ pub struct Server {
     process: Process,
     /// Where it listens.
     pub addr: SocketAddr,
+    /// `http` or `https`.
+    pub scheme: &'static str,
 }
 
 impl Server {
@@ -191,9 +195,9 @@ impl Server {
         Serve::through(["sh", "-c", &limit]).args(["--store", "memory"]).args(args).start()
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// `http://127.0.0.1:PORT`, or `https://…`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.addr)
+        format!("{}://{}", self.scheme, self.addr)
     }
 
     /// One HTTP/1.1 request on a connection of its own.

@@ -1,6 +1,10 @@
 //! An app built on servicekit, unmodified, that registers itself.
 
-use std::time::{Duration, Instant};
+use std::{
+    ffi::OsStr,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use super::{SOON, Server, process::Process, python};
 
@@ -18,17 +22,24 @@ pub struct App {
 impl App {
     /// Starts it on this port (0: a free one), pinging every second.
     pub fn start(server: &Server, id: &str, port: u16) -> Self {
-        Self::start_with(server, id, port, None)
+        Self::start_with(server, id, port, &[])
     }
 
     /// The same with a key for registering.
-    pub fn start_with(server: &Server, id: &str, port: u16, key: Option<&str>) -> Self {
+    pub fn start_with_key(server: &Server, id: &str, key: &str) -> Self {
+        Self::start_with(server, id, 0, &[("SERVICEKIT_REGISTRATION_KEY", key.as_ref())])
+    }
+
+    /// One that believes in this authority, as it is told from outside.
+    pub fn start_trusting(server: &Server, id: &str, ca: &Path) -> Self {
+        Self::start_with(server, id, 0, &[("SSL_CERT_FILE", ca.as_ref())])
+    }
+
+    fn start_with(server: &Server, id: &str, port: u16, variables: &[(&str, &OsStr)]) -> Self {
         let mut command = python("servicekit_app.py", &[id, "Climate Data", &port.to_string(), "1"]);
         command.env("SERVICEKIT_ORCHESTRATOR_URL", format!("{}/services/$register", server.url()));
         command.env_remove("SERVICEKIT_REGISTRATION_KEY");
-        if let Some(key) = key {
-            command.env("SERVICEKIT_REGISTRATION_KEY", key);
-        }
+        command.envs(variables.iter().copied());
         let mut process = Process::spawn(command);
         let port = process
             .expect_line("the app's port", START, |line| line.strip_prefix("port ")?.trim().parse().ok());

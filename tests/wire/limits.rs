@@ -174,14 +174,33 @@ fn a_body_that_does_not_arrive_errs_and_a_stream_may_wait() {
 }
 
 #[test]
-fn beyond_the_cap_a_connection_waits_until_another_ends() {
+fn at_the_cap_the_longest_idle_connection_gives_way() {
     let rig = rig::start(ConnectionLimits { max_connections: 2, ..ConnectionLimits::default() });
-    let mut first = raw(rig.addr, GET.as_bytes());
-    answer(&mut first);
+    let mut first = Client::connect(rig.addr);
+    first.ping();
     let mut second = raw(rig.addr, GET.as_bytes());
     answer(&mut second);
     let mut third = raw(rig.addr, GET.as_bytes());
+    answer(&mut third);
+    let frames = first.read_to_end();
+    assert!(frames.iter().any(|frame| frame.kind == GOAWAY && frame.code() == 0), "{frames:?}");
+    second.write_all(GET.as_bytes()).expect("it was left alone");
+    answer(&mut second);
+}
+
+#[test]
+fn beyond_the_cap_a_connection_waits_while_the_others_have_streams() {
+    let rig = rig::start(ConnectionLimits { max_connections: 2, ..ConnectionLimits::default() });
+    let mut streams = [Client::connect(rig.addr), Client::connect(rig.addr)];
+    for client in &mut streams {
+        client.send(&[Frame::grpc_call(1, KEEP_ALIVE), Frame::message(1, &[])]);
+        client.until("an answer", |frame| frame.kind == DATA);
+    }
+    let mut third = raw(rig.addr, GET.as_bytes());
     says_nothing(&mut third);
+    let [first, mut second] = streams;
     drop(first);
     answer(&mut third);
+    second.send(&[Frame::message(1, &[])]);
+    second.until("an answer", |frame| frame.kind == DATA);
 }

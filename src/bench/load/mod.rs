@@ -14,6 +14,7 @@ use futures_util::{StreamExt as _, stream::FuturesUnordered};
 
 use super::{Bench, Result, Sample, process::Server};
 
+pub mod abuse;
 mod explain;
 pub mod http1;
 pub mod http2;

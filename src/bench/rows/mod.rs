@@ -2,6 +2,7 @@
 
 use super::Row;
 
+mod abuse;
 mod against;
 mod amount;
 mod bystanders;
@@ -29,13 +30,14 @@ pub fn all() -> Vec<Box<dyn Row>> {
         Box::new(renew::Whole),
     ];
     rows.extend(fan_out::rows());
-    rows.extend::<[Box<dyn Row>; 6]>([
+    rows.extend::<[Box<dyn Row>; 7]>([
         Box::new(bystanders::Bystanders),
         Box::new(stream_drop::StreamDrop),
         Box::new(lateness::Lateness),
         Box::new(memory::Memory),
         Box::new(restart::Restart),
         Box::new(growth::Growth),
+        Box::new(abuse::Abuse),
     ]);
     rows
 }

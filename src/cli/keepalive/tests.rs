@@ -137,7 +137,10 @@ async fn hold(streams: &[&[Step]]) -> Held {
     let server = tonic::transport::Server::builder().add_service(RegistryServer::from_arc(scripted));
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
 
-    let remote = Remote::connect(&format!("http://{address}")).await.unwrap();
+    let remote =
+        Remote::connect(&format!("http://{address}"), &crate::cli::credentials::Credentials::default())
+            .await
+            .unwrap();
     let stop = CancellationToken::new();
     let request = RegisterRequest { lease_token: "token0".to_owned(), ..Default::default() };
     let lease = Lease::new(remote, request, answer(1), stop.clone());

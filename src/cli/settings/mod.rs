@@ -138,12 +138,12 @@ pub struct Flags {
     #[arg(long, value_name = "FILE")]
     pub tls_client_ca: Option<String>,
 
-    /// Whether clients show certificates: none, optional or required [default: none, or required
-    /// with --tls-client-ca]
+    /// Whether clients show certificates: none, optional or required; with --tls-client-ca it is
+    /// required unless this says otherwise
     #[arg(long, value_name = "WHICH")]
     pub tls_client_auth: Option<String>,
 
-    /// Where the small name registry's HTTP paths are served, such as 127.0.0.1:5001 [default: nowhere]
+    /// Where the small name registry's HTTP paths are served, such as 127.0.0.1:5001; nowhere without it
     #[arg(long, value_name = "IP:PORT")]
     pub name_registry_listen: Option<String>,
 
@@ -244,7 +244,7 @@ pub struct Flags {
     #[arg(long, value_name = "FILE")]
     pub audit_log: Option<String>,
 
-    /// Send traces to this OTLP collector (gRPC), such as <http://127.0.0.1:4317> [default: nowhere]
+    /// Send traces to this OTLP collector (gRPC), such as <http://127.0.0.1:4317>; nowhere without it
     #[arg(long, value_name = "URL")]
     pub otlp_endpoint: Option<String>,
 
@@ -293,13 +293,14 @@ pub fn resolve(
     Ok(Settings { config, log })
 }
 
-/// Only where a server with these settings would listen: a health check of the same
-/// container needs no more.
+/// Only where a server with these settings would listen, and whether it would speak TLS: a
+/// health check of the same container needs no more.
 pub fn resolve_listen(
     file: Option<&Path>,
     variable: impl Fn(&str) -> Option<OsString>,
-) -> Result<SocketAddr, SettingError> {
-    listen(&Layers::read(&Flags::default(), file, variable)?)
+) -> Result<(SocketAddr, Option<TlsConfig>), SettingError> {
+    let layers = Layers::read(&Flags::default(), file, variable)?;
+    Ok((listen(&layers)?, tls(&layers)?))
 }
 
 fn listen(layers: &Layers) -> Result<SocketAddr, SettingError> {

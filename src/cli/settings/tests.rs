@@ -384,8 +384,8 @@ fn a_file_that_cannot_be_used_says_why() {
 #[test]
 fn a_health_check_needs_only_the_address() {
     let file = File::new("listen", "listen = \"0.0.0.0:7001\"\nmin_ttl = \"1h\"");
-    assert_eq!(resolve_listen(Some(&file.0), |_| None).unwrap().port(), 7001);
+    assert_eq!(resolve_listen(Some(&file.0), |_| None).unwrap().0.port(), 7001);
     let variable = |name: &str| (name == "LEASEHOLD_LISTEN").then(|| "127.0.0.1:7002".into());
-    assert_eq!(resolve_listen(Some(&file.0), variable).unwrap().port(), 7002);
-    assert_eq!(resolve_listen(None, |_| None).unwrap().port(), 9000);
+    assert_eq!(resolve_listen(Some(&file.0), variable).unwrap().0.port(), 7002);
+    assert_eq!(resolve_listen(None, |_| None).unwrap().0.port(), 9000);
 }

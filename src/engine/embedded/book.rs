@@ -16,7 +16,7 @@ use subtle::ConstantTimeEq;
 
 use crate::{
     catalog::{Change, Kind, Reason},
-    config::DuplicateId,
+    config::{DuplicateId, Quotas},
     engine::{Departed, Proof, Refusal, Renewed, TokenHash},
     lease::{Cause, Handle, Lapse, Leases, Standing, StreamEnd, StreamId},
     types::{
@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-use super::{draft::Draft, keep::Touched, names::Record};
+use super::{draft::Draft, keep::Touched, names::Record, quota::Tallies};
 
 /// The rules of registration.
 #[derive(Clone, Debug)]
@@ -54,6 +54,8 @@ pub(super) struct Book {
     client_ids: HashMap<Arc<str>, BTreeSet<Handle>>,
     /// The client-sent ids that are indexed.
     client_id_of: HashMap<Handle, Arc<str>>,
+    /// What counts against the quotas.
+    pub(super) tallies: Tallies,
     /// The last revision that was decided; the catalog's may be behind.
     pub(super) revision: Revision,
     /// What the store has to be told, if there is one.
@@ -93,6 +95,7 @@ impl Book {
             peers_v6: HashMap::new(),
             client_ids: HashMap::new(),
             client_id_of: HashMap::new(),
+            tallies: Tallies::new(Quotas::none()),
             revision: Revision(0),
             touched: None,
             in_doubt: false,
@@ -212,6 +215,13 @@ impl Book {
         }
     }
 
+    /// How the live lease that is meant was renewed last, if the caller may touch it.
+    pub(super) fn last_renewal(&self, target: &Target, proof: &Proof) -> Option<Renewed> {
+        let handle = self.find(target, proof).ok()?;
+        let lives = matches!(self.leases.standing(handle), Standing::Live | Standing::Suspect);
+        lives.then(|| self.renewed(handle))
+    }
+
     /// The times of a registration that lives or is remembered. One that has ended, which may not
     /// be known yet, ended when it did.
     pub(super) fn times(&self, id: LeaseId) -> Option<LeaseTimes> {
@@ -225,7 +235,12 @@ impl Book {
         let Lapse { handle, cause, times } = lapse;
         let before = self.instance(handle);
         let (kind, reason, braked) = match cause {
-            Cause::Forgotten => return self.erase(handle),
+            Cause::Forgotten { lapsed } => {
+                if lapsed {
+                    self.discount(handle);
+                }
+                return self.erase(handle);
+            }
             Cause::Suspect => {
                 let after = self.reshape(handle, Status::Suspect, draft);
                 return draft.push(Change {
@@ -266,9 +281,10 @@ impl Book {
         draft.push(Change { kind: Kind::Deregistered, reason, before, after: None, times, braked: false });
     }
 
-    /// Ends a lease for good. What its instance said is not needed any more: it is never
+    /// Ends a lease for good that was not yet. What its instance said is not needed any more: it is never
     /// shown again, and the dead are remembered for long.
     pub(super) fn bury(&mut self, handle: Handle, now: Moment) {
+        self.discount(handle);
         self.leases.end(handle, now);
         let instance = self.instance(handle);
         let content = instance.content();

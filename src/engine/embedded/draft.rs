@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     catalog::{Change, Commit},
-    types::Revision,
+    types::{Actor, Actors, Revision},
 };
 
 /// A commit holds at most so many bytes of events; more become several commits.
@@ -17,12 +17,32 @@ pub(super) struct Draft {
     done: Vec<Arc<Commit>>,
     open: Vec<Change>,
     open_bytes: usize,
+    /// Who asks for what is pushed next.
+    by: Option<Actor>,
+    open_by: Actors,
+    /// Of each commit that is done.
+    done_by: Vec<Actors>,
 }
 
 impl Draft {
     /// Goes on after `head`.
     pub(super) fn after(head: Revision) -> Self {
-        Self { head, done: Vec::new(), open: Vec::new(), open_bytes: 0 }
+        Self {
+            head,
+            done: Vec::new(),
+            open: Vec::new(),
+            open_bytes: 0,
+            by: None,
+            open_by: Actors::default(),
+            done_by: Vec::new(),
+        }
+    }
+
+    /// From here on, `by` asks for what is pushed; none for what time brings.
+    pub(super) fn act(&mut self, by: Option<&Actor>) {
+        if self.by.as_ref() != by {
+            self.by = by.cloned();
+        }
     }
 
     /// The revision that a change of `bytes`, pushed next, will have.
@@ -37,6 +57,7 @@ impl Draft {
         self.revision_for(change.bytes());
         self.open_bytes += change.bytes();
         self.open.push(change);
+        self.open_by.push(self.by.as_ref());
     }
 
     /// Ends what belongs together.
@@ -45,14 +66,15 @@ impl Draft {
             self.head = self.head.next();
             let changes = std::mem::take(&mut self.open);
             self.done.push(Arc::new(Commit { revision: self.head, changes }));
+            self.done_by.push(std::mem::take(&mut self.open_by));
             self.open_bytes = 0;
         }
     }
 
-    /// All commits, in order.
-    pub(super) fn finish(mut self) -> Vec<Arc<Commit>> {
+    /// All commits, in order, and who asked for the changes of each.
+    pub(super) fn finish(mut self) -> (Vec<Arc<Commit>>, Vec<Actors>) {
         self.close();
-        self.done
+        (self.done, self.done_by)
     }
 }
 
@@ -111,7 +133,7 @@ mod tests {
         draft.close();
         draft.close();
         change(&mut draft, 1);
-        let commits = draft.finish();
+        let (commits, _) = draft.finish();
         let told: Vec<(u64, usize)> = commits.iter().map(|c| (c.revision.0, c.changes.len())).collect();
         assert_eq!(told, [(8, 8), (9, 8), (10, 4), (11, 2), (12, 1)]);
         for commit in &commits {

@@ -70,6 +70,7 @@ impl Book {
             token: record.token,
             peer: self.peer(handle),
             client_id: self.client_id_of(handle).cloned(),
+            key: self.tallies.key_of(handle).cloned(),
         }
     }
 
@@ -81,7 +82,7 @@ impl Book {
         let mut touched = self.touched.take();
         self.reserve(records.len());
         for record in records {
-            let store::Record { instance, standing, drop_grace, token, peer, client_id, named } = record;
+            let store::Record { instance, standing, drop_grace, token, peer, client_id, key, named } = record;
             let id = instance.id;
             let rest = |at: WallTime| window.saturating_sub(now.wall.0.saturating_sub(at.0));
             let past = match standing {
@@ -100,6 +101,9 @@ impl Book {
             let handle = self.leases.resume(id, Terms { ttl: instance.ttl, grace_micros }, past, now.moment);
             self.enter(handle, Record::new(instance, token), peer);
             self.index_client_id(handle, client_id);
+            if !matches!(past, Past::Dead(_)) {
+                self.count(handle, key);
+            }
             if !named {
                 self.unname(handle);
             }

@@ -14,6 +14,7 @@ mod draft;
 mod keep;
 mod names;
 mod outage;
+mod quota;
 mod register;
 mod scribe;
 mod stream;
@@ -21,12 +22,14 @@ mod writer;
 
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+pub use quota::NAMES as QUOTA_NAMES;
 
 use std::{
     error::Error,
     panic::resume_unwind,
     path::Path,
-    sync::{Arc, Weak},
+    sync::{Arc, OnceLock, Weak},
     thread,
 };
 
@@ -38,9 +41,10 @@ use tracing::warn;
 use ulid::Ulid;
 
 use crate::{
+    audit::Audit,
     catalog::Catalog,
-    config::{LeaseConfig, StoreConfig},
-    lease::{Beat, Leases, Rules, Standing, StreamEnd, StreamId},
+    config::{LeaseConfig, Quotas, StoreConfig},
+    lease::{Beat, Leases, Rules, Standing, StreamEnd, StreamId, Tally},
     metrics::Metrics,
     store::{self, Condition, Store, StoreError},
     types::{Actor, Content, Epoch, LeaseId, LeaseTimes, Moment, Packer, ServiceName, Target, WallTime},
@@ -72,6 +76,8 @@ struct Shared {
     clock: Clock,
     metrics: Arc<Metrics>,
     health: watch::Sender<Health>,
+    /// Where changes are told beside the log.
+    audit: OnceLock<Audit>,
     /// The writer's; it ends with the writer.
     store: Weak<Store>,
 }
@@ -79,10 +85,15 @@ struct Shared {
 impl Embedded {
     /// Starts an empty registry that memory holds, and its writer, on the current tokio
     /// runtime. The writer ends when the engine is dropped.
-    pub fn in_memory(leases: &LeaseConfig, history_bytes: usize, metrics: Arc<Metrics>) -> Self {
+    pub fn in_memory(
+        leases: &LeaseConfig,
+        quotas: &Quotas,
+        history_bytes: usize,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         // What memory held is gone with the process: its revisions are given anew.
         let catalog = Catalog::new(fresh_epoch(), history_bytes);
-        Self::start(book(leases), catalog, Clock::start(), metrics, None)
+        Self::start(book(leases, quotas), catalog, Clock::start(), metrics, None)
     }
 
     /// The same, with all that a store holds, and a writer that keeps it there. Reading and
@@ -91,6 +102,7 @@ impl Embedded {
         dir: &Path,
         store: &StoreConfig,
         leases: &LeaseConfig,
+        quotas: &Quotas,
         history_bytes: usize,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, Condition), StoreError> {
@@ -108,7 +120,7 @@ impl Embedded {
             let (commits, evicted) = (loaded.commits, loaded.evicted);
             Catalog::restored(loaded.epoch, loaded.revision, history_bytes, instances, commits, &evicted)
         };
-        let mut book = book(leases).durable();
+        let mut book = book(leases, quotas).durable();
         let now = clock.now();
         let catalog = thread::scope(|scope| {
             // Beside the book: each of them takes as long.
@@ -134,10 +146,17 @@ impl Embedded {
         let durable = store.is_some();
         let held = store.as_ref().map(Arc::downgrade).unwrap_or_default();
         let (book, view) = (Mutex::new(book), View::new(catalog));
-        let shared = Arc::new(Shared { book, view, clock, metrics, health, store: held });
+        let shared =
+            Arc::new(Shared { book, view, clock, metrics, health, audit: OnceLock::new(), store: held });
         let (queue, commands) = mpsc::unbounded_channel();
         tokio::spawn(Writer::new(Arc::clone(&shared), commands, store).run());
         Self { shared, durable, queue }
+    }
+
+    /// Has all changes from here on told to `audit`, too; once.
+    pub fn audited_by(&self, audit: Audit) {
+        // A second one would miss what the first was told.
+        let _ = self.shared.audit.set(audit);
     }
 
     /// Runs `f` on the book at the time it is told, after looking for a stall.
@@ -166,7 +185,7 @@ impl Embedded {
     }
 }
 
-fn book(config: &LeaseConfig) -> Book {
+fn book(config: &LeaseConfig, quotas: &Quotas) -> Book {
     let rules = BookRules {
         default_ttl: config.default_ttl.as_secs() as u32,
         min_ttl: config.min_ttl.as_secs() as u32,
@@ -179,7 +198,7 @@ fn book(config: &LeaseConfig) -> Book {
         grace_micros: config.drop_grace.as_micros() as u64,
         brake: config.mass_expiry_brake,
     });
-    Book::new(rules, leases)
+    Book::new(rules, leases).bounded(quotas.clone())
 }
 
 fn fresh_epoch() -> Epoch {
@@ -222,6 +241,10 @@ impl Engine for Embedded {
     fn id_of(&self, service: &ServiceName, url: &str) -> Option<LeaseId> {
         let content = Content::new(service.clone(), Packer::new(url, &[]).finish("", 0));
         self.shared.book.lock().id_of(content.view())
+    }
+
+    fn last_renewal(&self, target: &Target, proof: &Proof) -> Option<Renewed> {
+        self.shared.book.lock().last_renewal(target, proof)
     }
 
     fn times(&self, ids: &[LeaseId]) -> Vec<Option<LeaseTimes>> {
@@ -333,6 +356,10 @@ impl Engine for Embedded {
     fn end_stream(&self, stream: StreamId, end: StreamEnd, at: Moment, by: Actor) {
         // The writer is gone only when the server is: then nothing expires any more.
         let _ = self.queue.send(Command::EndStream { stream, end, at, by });
+    }
+
+    fn tally(&self) -> Tally {
+        self.shared.book.lock().leases.tally().clone()
     }
 
     fn freeze(&self) {

@@ -349,7 +349,7 @@ impl Rig {
         let result = f(&mut self.book, at, &mut draft);
         draft.close();
         self.book.tick(at, at.plus_micros(TICK * 1000), &mut draft);
-        let commits = draft.finish();
+        let (commits, _) = draft.finish();
         self.keep(&commits);
         for commit in commits {
             // 1: revisions rise, each is given once.

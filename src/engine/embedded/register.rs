@@ -7,13 +7,14 @@ use crate::{
     config::DuplicateId,
     engine::{Outcome, Refusal, TokenHash},
     lease::{Handle, Standing, Terms},
-    types::{Actor, Content, Globs, Head, Instance, LeaseId, LeaseTimes, Status, Ttl},
+    types::{Actor, Content, Head, Instance, LeaseId, LeaseTimes, Status, Ttl},
 };
 
 use super::{
     book::{Book, BookRules, Now},
     draft::Draft,
     names::Record,
+    quota::Charge,
 };
 
 /// A registration as the book takes it: tokens are hashes, and a fresh id and token are
@@ -56,13 +57,17 @@ impl Book {
         let known = self.of_pair(entry.content.view());
         let entered = match known.map(|handle| (handle, self.leases.standing(handle))) {
             Some((handle, Standing::Dead)) => {
+                self.check_quotas(&entry, None)?;
                 // A deregistered id stays dead: the pair begins anew.
                 self.leases.forget(handle);
                 self.erase(handle);
                 self.begin(&entry, now, draft)
             }
             Some((handle, standing)) => self.again(handle, standing, &entry, now, draft)?,
-            None => self.begin(&entry, now, draft),
+            None => {
+                self.check_quotas(&entry, None)?;
+                self.begin(&entry, now, draft)
+            }
         };
         if let Some(handle) = self.handle(entered.instance.id) {
             self.take_client_id(handle, entry.client_id, &entry.by, now, draft);
@@ -86,6 +91,7 @@ impl Book {
         let instance = entry.content.instance(head);
         let record = Record::new(instance.clone(), entry.fresh_token);
         self.enter(handle, record, entry.by.peer);
+        self.count(handle, entry.by.own_key().cloned());
         self.show(handle, Kind::Registered, Reason::New, None, draft);
         Entered { instance, times: self.leases.view(handle), outcome: Outcome::New, fresh_token: true }
     }
@@ -104,12 +110,20 @@ impl Book {
         if !free || entry.token.is_some() {
             self.check_token(handle, entry.token)?;
         }
+        let before = self.instance(handle);
+        let same_content = before.content() == entry.content;
+        let same_key = self.tallies.key_of(handle) == entry.by.own_key();
+        let same_peer = self.peer(handle) == entry.by.peer;
+        let recount = !(same_content && same_key && same_peer);
+        if recount {
+            self.check_quotas(entry, Some(handle))?;
+            self.discount(handle);
+        }
+
         let terms = self.rules.terms(entry.ttl_wish, entry.drop_grace);
         let old_terms = self.leases.terms(handle);
         self.leases.regrant(handle, terms, now.moment);
 
-        let before = self.instance(handle);
-        let same_content = before.content() == entry.content;
         let same = same_content && before.ttl == terms.ttl;
         let (kind, reason, outcome) = match (standing, same) {
             (Standing::Lapsed, _) => (Kind::Registered, Reason::Revived, Outcome::Revived),
@@ -132,19 +146,48 @@ impl Book {
         let fresh_token = entry.token.is_none();
         self.unclaimed.remove(&self.leases.id(handle));
         // A retry that says nothing new writes nothing.
-        if fresh_token || terms != old_terms || self.peer(handle) != entry.by.peer {
+        if fresh_token || terms != old_terms || !same_key || !same_peer {
             self.comes_from(handle, entry.by.peer);
             let record = self.record_mut(handle);
             if fresh_token {
                 record.token = entry.fresh_token;
             }
         }
+        if recount {
+            self.count(handle, entry.by.own_key().cloned());
+        }
         let instance = self.instance(handle);
         Ok(Entered { instance, times: self.leases.view(handle), outcome, fresh_token })
     }
 
+    /// Whether there may be what an entry asks for, in the place of what is there of its pair and
+    /// of what it replaces. Refused, nothing is changed.
+    fn check_quotas(&self, entry: &Entry, known: Option<Handle>) -> Result<(), Refusal> {
+        let mut leaving: Vec<Charge> = known.map(|handle| self.charge(handle)).into_iter().collect();
+        for other in self.replaced_by(entry.client_id.as_deref(), &entry.by) {
+            if known != Some(other) && self.leases.standing(other) != Standing::Dead {
+                leaving.push(self.charge(other));
+            }
+        }
+        let new = Charge::of(entry.content.service(), entry.content.view(), &entry.by);
+        self.tallies.check(&new, &leaving)
+    }
+
+    /// What the newest registration of a client-sent id takes the place of, itself included. Those of
+    /// services that its key is not good for stay: nobody is told of them.
+    fn replaced_by(&self, client_id: Option<&str>, by: &Actor) -> Vec<Handle> {
+        let (DuplicateId::Replace, Some(client_id)) = (self.rules.duplicate_id, client_id) else {
+            return Vec::new();
+        };
+        let mut replaced = self.of_client_id(client_id);
+        if let Some(reach) = &by.reach {
+            replaced.retain(|other| reach.cover(&self.record(*other).instance.service));
+        }
+        replaced
+    }
+
     /// Where the newest registration of a client-sent id takes the older one's place, it
-    /// does so now. Those of services that its key is not good for stay: nobody is told of them.
+    /// does so now.
     fn take_client_id(
         &mut self,
         handle: Handle,
@@ -156,9 +199,8 @@ impl Book {
         if self.rules.duplicate_id != DuplicateId::Replace {
             return;
         }
-        for other in client_id.as_deref().map(|id| self.of_client_id(id)).unwrap_or_default() {
-            let beyond = |reach: &Arc<Globs>| !reach.cover(&self.record(other).instance.service);
-            if other == handle || by.reach.as_ref().is_some_and(beyond) {
+        for other in self.replaced_by(client_id.as_deref(), by) {
+            if other == handle {
                 continue;
             }
             match self.leases.standing(other) {

@@ -1,16 +1,17 @@
 //! The log of changes: one line each, as long as somebody could read them. Of a second that
 //! brings more, the first ones are written and the rest is counted, in one line. The lines
 //! are made by a task of their own: ten thousand of them take longer than the change they
-//! tell of, and nobody should wait for that.
+//! tell of, and nobody should wait for that. Where there is an audit file, it is told all of them.
 
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
-use tracing::{Level, enabled, info, warn};
+use tracing::{Level, enabled, field::display, info, warn};
 
 use crate::{
+    audit::Audit,
     catalog::{Change, Commit, Kind},
-    types::Moment,
+    types::{Actor, Actors, Moment, WallTime},
 };
 
 /// So many lines are written in one go; then others may run.
@@ -28,7 +29,7 @@ pub(super) struct Scribe {
 
 #[derive(Debug)]
 enum Told {
-    Commit(Arc<Commit>),
+    Commit(Arc<Commit>, Actors),
     Rest(Counts),
 }
 
@@ -58,18 +59,27 @@ impl Scribe {
         Self { lines, quota: Quota::default() }
     }
 
-    /// Takes what was committed at `now`. To be called every now and then without any, so
-    /// that what was counted is told.
-    pub(super) fn tell(&mut self, commits: Vec<Arc<Commit>>, now: Moment) {
+    /// Takes what was committed at `now`, which people call `wall`, and who asked for it. To be
+    /// called every now and then without any, so that what was counted is told.
+    pub(super) fn tell(
+        &mut self,
+        commits: impl Iterator<Item = (Arc<Commit>, Actors)>,
+        now: Moment,
+        wall: WallTime,
+        audit: Option<&Audit>,
+    ) {
         // The task ends with the runtime, and so does its sender: neither send can matter.
         if let Some(rest) = self.quota.turn(now) {
             let _ = self.lines.send(Told::Rest(rest));
         }
         // Whoever asks for all gets all.
         let all = enabled!(Level::DEBUG);
-        for commit in commits {
+        for (commit, by) in commits {
+            if let Some(audit) = audit {
+                audit.changed(wall, &commit, &by);
+            }
             if all || self.quota.admit(&commit, is_written) {
-                let _ = self.lines.send(Told::Commit(commit));
+                let _ = self.lines.send(Told::Commit(commit, by));
             }
         }
     }
@@ -123,15 +133,15 @@ fn is_written(kind: Kind) -> bool {
 async fn write(mut told: mpsc::UnboundedReceiver<Told>) {
     let mut lines = 0;
     while let Some(next) = told.recv().await {
-        let commit = match next {
-            Told::Commit(commit) => commit,
+        let (commit, by) = match next {
+            Told::Commit(commit, by) => (commit, by),
             Told::Rest(counts) => {
                 log_rest(counts);
                 continue;
             }
         };
-        for change in &commit.changes {
-            log(&commit, change);
+        for (change, by) in commit.changes.iter().zip(by.iter()) {
+            log(&commit, change, by);
             lines += 1;
             if lines % PORTION == 0 {
                 tokio::task::yield_now().await;
@@ -140,14 +150,19 @@ async fn write(mut told: mpsc::UnboundedReceiver<Told>) {
     }
 }
 
-fn log(commit: &Commit, change: &Change) {
+fn log(commit: &Commit, change: &Change, by: Option<&Actor>) {
     let Some(instance) = change.instance() else { return };
     let (id, service, url) = (instance.id, &instance.service, instance.content().url());
     let (what, reason) = (change.kind.name(), change.reason.name());
     let (revision, braked) = (commit.revision.0, change.braked);
+    let key = by.and_then(|by| by.key.as_deref());
+    let peer = by.map(|by| display(by.peer));
+    let trace_id = by.and_then(|by| by.trace).map(display);
     match change.kind {
-        Kind::Expired | Kind::Suspect => warn!(%id, %service, %url, revision, reason, braked, "{what}"),
-        _ => info!(%id, %service, %url, revision, reason, "{what}"),
+        Kind::Expired | Kind::Suspect => {
+            warn!(%id, %service, %url, revision, reason, braked, key, peer, trace_id, "{what}");
+        }
+        _ => info!(%id, %service, %url, revision, reason, key, peer, trace_id, "{what}"),
     }
 }
 

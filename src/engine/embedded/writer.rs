@@ -6,7 +6,7 @@ use crate::{
     catalog::Commit,
     lease::{StreamEnd, StreamId},
     store::{Batch, Prune, Record, Store, StoreError},
-    types::{Actor, LeaseId, Moment, Target},
+    types::{Actor, Actors, LeaseId, Moment, Target},
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -65,6 +65,8 @@ pub(super) struct Decided {
     /// When.
     pub(super) at: Moment,
     commits: Vec<Arc<Commit>>,
+    /// Who asked for the changes of each.
+    by: Vec<Actors>,
     records: Vec<(LeaseId, Option<Record>)>,
     pub(super) answers: Vec<Answer>,
     /// How long there is nothing to do but to wait for commands.
@@ -137,8 +139,9 @@ impl Writer {
                 answers.extend(apply(shared, book, command, now, &mut draft));
                 draft.close();
             }
+            draft.act(None);
             book.tick(now, now.plus(TICK), &mut draft);
-            let commits = draft.finish();
+            let (commits, by) = draft.finish();
             if let Some(last) = commits.last() {
                 book.revision = last.revision;
             }
@@ -146,7 +149,7 @@ impl Writer {
             let wait = Duration::from_micros(next.micros_since(now)).min(TICK);
             let records = book.take_touched(anchor);
             book.in_doubt = !records.is_empty();
-            Decided { at: now, commits, records, answers, wait }
+            Decided { at: now, commits, by, records, answers, wait }
         })
     }
 
@@ -188,11 +191,14 @@ impl Writer {
             book.leases.settle();
         }
         self.shared.view.publish(&decided.commits);
+        let shown = self.shared.clock.now();
         for answer in decided.answers {
             answer.send();
         }
-        self.shared.metrics.count(&decided.commits);
-        self.scribe.tell(decided.commits, decided.at);
+        let Shared { metrics, clock, audit, .. } = &*self.shared;
+        metrics.count(&decided.commits, shown);
+        let told = decided.commits.into_iter().zip(decided.by);
+        self.scribe.tell(told, decided.at, clock.wall(decided.at), audit.get());
     }
 
     /// Ends in order: everything that was decided is written.
@@ -225,17 +231,24 @@ fn apply(
         Command::Register { entries, at, reply } => {
             let at = received(book, at);
             let at = Now { moment: at, wall: shared.clock.wall(at) };
-            let entered = entries.into_iter().map(|entry| book.register(entry, at, draft)).collect();
+            let register = |entry: Entry| {
+                draft.act(Some(&entry.by));
+                book.register(entry, at, draft)
+            };
+            let entered = entries.into_iter().map(register).collect();
             Answer::Register(reply, entered)
         }
         Command::Restore { target, proof, at, reply } => {
+            draft.act(Some(&proof.by));
             Answer::Restore(reply, book.restore(&target, &proof, received(book, at), draft))
         }
         Command::Deregister { target, proof, reply } => {
+            draft.act(Some(&proof.by));
             Answer::Deregister(reply, book.deregister(&target, &proof, now, draft))
         }
-        Command::Attach { stream, leases, at, reply, .. } => {
+        Command::Attach { stream, leases, by, at, reply } => {
             let at = received(book, at);
+            draft.act(Some(&by));
             let mut refused = Vec::new();
             for (id, token) in leases {
                 if let Err(refusal) = book.attach_restoring(stream, id, token, at, draft) {
@@ -244,7 +257,8 @@ fn apply(
             }
             Answer::Attach(reply, refused)
         }
-        Command::EndStream { stream, end, at, .. } => {
+        Command::EndStream { stream, end, at, by } => {
+            draft.act(Some(&by));
             book.end_stream(stream, end, at, now, draft);
             return None;
         }
@@ -356,7 +370,7 @@ mod tests {
     fn register(book: &mut Book, id: u128, moment: Moment) -> Entered {
         let mut draft = book.draft();
         let entered = book.register(entry(id), Now { moment, wall: WallTime(moment.0) }, &mut draft).unwrap();
-        book.revision = draft.finish().last().map_or(book.revision, |last| last.revision);
+        book.revision = draft.finish().0.last().map_or(book.revision, |last| last.revision);
         entered
     }
 

@@ -138,7 +138,8 @@ pub(super) enum ReasonValue {
 
 impl From<&Record> for RecordValue {
     fn from(record: &Record) -> Self {
-        let Record { instance, standing, drop_grace, token, peer, client_id, named } = record;
+        // Names of keys are younger.
+        let Record { instance, standing, drop_grace, token, peer, client_id, key: _, named } = record;
         let (standing, since) = match standing {
             Standing::Live => (StandingValue::Live, 0),
             Standing::Lapsed(at) => (StandingValue::Lapsed, at.0),

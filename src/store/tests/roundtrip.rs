@@ -71,15 +71,17 @@ fn record(id: u8) -> impl Strategy<Value = Record> {
         any::<u64>().prop_map(|at| Standing::Lapsed(WallTime(at))),
         any::<u64>().prop_map(|at| Standing::Dead(WallTime(at))),
     ];
-    let rest = (any::<[u8; 16]>(), any::<IpAddr>(), option::of(".{0,20}"), any::<bool>());
+    let text = || option::of(".{0,20}");
+    let rest = (any::<[u8; 16]>(), any::<IpAddr>(), text(), text(), any::<bool>());
     (instance(id), standing, option::of(any::<Duration>()), rest).prop_map(
-        |(instance, standing, drop_grace, (token, peer, client_id, named))| Record {
+        |(instance, standing, drop_grace, (token, peer, client_id, key, named))| Record {
             instance,
             standing,
             drop_grace,
             token,
             peer,
             client_id: client_id.map(Arc::from),
+            key: key.map(Arc::from),
             named,
         },
     )

@@ -53,6 +53,7 @@ pub(super) fn record(instance: &Instance) -> Record {
         token: [instance.id.0 as u8; 16],
         peer: IpAddr::V4(Ipv4Addr::new(10, 1, 2, 3)),
         client_id: Some(Arc::from("client")),
+        key: None,
         named: true,
     }
 }

@@ -1,12 +1,25 @@
 //! Logs: to stderr, for people when stderr is a terminal and as JSON lines otherwise.
 //!
 //! Lines go through a bounded queue to a thread of its own: when whoever reads stderr
-//! stalls, lines are dropped and the registry goes on.
+//! stalls, lines are dropped and the registry goes on. Traces go to a collector (`traces.rs`).
+
+mod refusals;
+mod traceparent;
+mod traces;
+
+pub use refusals::untold;
+pub use traceparent::TraceParent;
+pub use traces::{Span, Traces, TracesError};
 
 use std::{env, error::Error, fmt, io, io::IsTerminal as _, str::FromStr};
 
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry, filter::FilterExt as _, layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
+
+use crate::audit::Audit;
 
 /// The level of a server that is told none.
 pub const DEFAULT_LEVEL: &str = "info";
@@ -45,19 +58,21 @@ pub struct Guard(#[expect(dead_code, reason = "held for its Drop")] WorkerGuard)
 #[error("cannot start logging")]
 pub struct InitError(#[source] Box<dyn Error + Send + Sync>);
 
-/// Starts logging for the process.
-pub fn init(config: &LogConfig) -> Result<Guard, InitError> {
+/// Starts logging for the process; refusals are told to `audit`, too, whatever the log leaves out.
+pub fn init(config: &LogConfig, audit: &Audit) -> Result<Guard, InitError> {
     let (writer, guard) = NonBlocking::new(io::stderr());
     let terminal = io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt()
-        .with_writer(writer)
-        .with_env_filter(EnvFilter::try_new(&config.filter.0).map_err(|error| InitError(error.into()))?);
-    let started = if config.format.is_json(terminal) {
-        log.json().flatten_event(true).try_init()
+    let filter = EnvFilter::try_new(&config.filter.0).map_err(|error| InitError(error.into()))?;
+    let log = tracing_subscriber::fmt::layer::<Registry>().with_writer(writer);
+    let log = if config.format.is_json(terminal) {
+        log.json().flatten_event(true).boxed()
     } else {
-        log.compact().with_ansi(terminal && colours_welcome()).try_init()
+        log.compact().with_ansi(terminal && colours_welcome()).boxed()
     };
-    started.map_err(InitError)?;
+    let mut layers = vec![log.with_filter(filter.and(refusals::told())).boxed()];
+    layers.extend(audit.refusals().map(Layer::boxed));
+    let started = tracing_subscriber::registry().with(layers).try_init();
+    started.map_err(|error| InitError(error.into()))?;
     Ok(Guard(guard))
 }
 
