@@ -8,6 +8,9 @@
 //! beside them: audit (tells of each change and refusal), auth (keys), bench (measures servers, as a
 //! client of theirs), call, config, limits, metrics, proto, reload, telemetry, tls (certificates),
 //! wire (protobuf's encoding)
+//!
+//! clients of a server, which know nothing of its insides: client (the SDK) ← supervise (a child process,
+//! registered while it is up), registrar (Docker's containers), cli
 //! ```
 //!
 //! Start from [`server::run`] to see it put together, from [`lease`] and [`catalog`] to
@@ -20,6 +23,7 @@ pub mod bench;
 pub mod call;
 pub mod catalog;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod engine;
 pub mod gateway;

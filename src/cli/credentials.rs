@@ -9,23 +9,10 @@ use std::{
 };
 
 use clap::Args;
-use rustls::{
-    DigitallySignedStruct, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime},
-};
-use tonic::{
-    Request, Status,
-    metadata::{Ascii, MetadataValue},
-    service::Interceptor,
-    transport::{Certificate, ClientTlsConfig, Endpoint, Identity},
-};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
-use super::{
-    failure::{Failure, root_cause},
-    settings,
-};
+use super::{Failure, settings};
+use crate::client::{Anyone, Client, ShowKey, cause::root_cause};
 
 /// What is trusted, and what is shown.
 #[derive(Args, Debug, Default)]
@@ -48,22 +35,31 @@ pub struct Credentials {
     service_key_file: Option<PathBuf>,
 }
 
-/// Shows a key with each call, if there is one.
-#[derive(Clone, Debug)]
-pub struct ShowKey(Option<MetadataValue<Ascii>>);
-
-impl Interceptor for ShowKey {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(key) = &self.0 {
-            request.metadata_mut().insert("x-service-key", key.clone());
-        }
-        Ok(request)
-    }
-}
-
 impl Credentials {
+    /// A client of `server` that shows all this.
+    pub fn client(&self, server: &str) -> Result<Client, Failure> {
+        let mut builder = Client::builder(server);
+        if let Some(file) = given(self.ca.as_ref()) {
+            builder = builder.ca_pem(authorities(file)?);
+        }
+        if let Some((cert, key)) = self.identity()? {
+            builder = builder.identity_pem(cert, key);
+        }
+        if let Some((key, whence)) = self.key_to_show()? {
+            builder = builder.service_key(&key).map_err(|_| unsendable(whence))?;
+        }
+        builder.build().map_err(|error| Failure::usage(error.to_string()))
+    }
+
     /// The key to show.
     pub fn service_key(&self) -> Result<ShowKey, Failure> {
+        match self.key_to_show()? {
+            Some((key, whence)) => ShowKey::new(&key).map_err(|_| unsendable(whence)),
+            None => Ok(ShowKey::default()),
+        }
+    }
+
+    fn key_to_show(&self) -> Result<Option<(String, &'static str)>, Failure> {
         let (key, whence) = match given(self.service_key_file.as_ref()) {
             Some(file) => {
                 let bytes = read(file, "--service-key-file")?;
@@ -76,27 +72,17 @@ impl Credentials {
             }
             None => match settings::shared_key(|name| env::var_os(name))? {
                 Some(secret) => (secret.0.trim().to_owned(), "the key in the environment"),
-                None => return Ok(ShowKey(None)),
+                None => return Ok(None),
             },
         };
-        let mut value = MetadataValue::try_from(key)
-            .map_err(|_| Failure::usage(format!("{whence} has characters that cannot be sent")))?;
-        value.set_sensitive(true);
-        Ok(ShowKey(Some(value)))
+        Ok(Some((key, whence)))
     }
 
     /// Sets up TLS: who the server must be, and what it is shown.
     pub fn secure(&self, endpoint: Endpoint) -> Result<Endpoint, Failure> {
         let mut tls = self.identified(&endpoint)?;
         tls = match given(self.ca.as_ref()) {
-            Some(file) => {
-                let pem = read(file, "--ca")?;
-                if !String::from_utf8_lossy(&pem).contains("BEGIN CERTIFICATE-----") {
-                    let text = format!("there is no certificate in {} (--ca)", file.display());
-                    return Err(Failure::usage(text));
-                }
-                tls.ca_certificate(Certificate::from_pem(pem))
-            }
+            Some(file) => tls.ca_certificate(Certificate::from_pem(authorities(file)?)),
             None => tls.with_native_roots(),
         };
         endpoint.tls_config(tls).map_err(|error| unusable(&error))
@@ -105,7 +91,7 @@ impl Credentials {
     /// The same for a server whose address is all that is known of it.
     pub fn secure_unverified(&self, endpoint: Endpoint) -> Result<Endpoint, Failure> {
         let tls = self.identified(&endpoint)?;
-        let verifier = Arc::new(Anyone(aws_lc_rs::default_provider().signature_verification_algorithms));
+        let verifier = Arc::new(Anyone::default());
         endpoint.tls_config_with_verifier(tls, verifier).map_err(|error| unusable(&error))
     }
 
@@ -113,12 +99,22 @@ impl Credentials {
         let host = endpoint.uri().host().unwrap_or_default();
         // The brackets of an IPv6 address are the URL's.
         let tls = ClientTlsConfig::new().domain_name(host.trim_matches(['[', ']']));
+        Ok(match self.identity()? {
+            Some((cert, key)) => tls.identity(Identity::from_pem(cert, key)),
+            None => tls,
+        })
+    }
+
+    /// A certificate and its key.
+    fn identity(&self) -> Result<Option<Pem>, Failure> {
+        let files = self.identity_files()?;
+        files.map(|(cert, key)| Ok((read(cert, "--cert")?, read(key, "--key")?))).transpose()
+    }
+
+    fn identity_files(&self) -> Result<Option<(&PathBuf, &PathBuf)>, Failure> {
         match (given(self.cert.as_ref()), given(self.key.as_ref())) {
-            (Some(cert), Some(key)) => {
-                let identity = Identity::from_pem(read(cert, "--cert")?, read(key, "--key")?);
-                Ok(tls.identity(identity))
-            }
-            (None, None) => Ok(tls),
+            (Some(cert), Some(key)) => Ok(Some((cert, key))),
+            (None, None) => Ok(None),
             (Some(_), None) => {
                 Err(Failure::usage("--cert (LEASEHOLD_CERT) needs --key (LEASEHOLD_KEY) beside it"))
             }
@@ -128,6 +124,9 @@ impl Credentials {
         }
     }
 }
+
+/// A certificate and its key, as their files hold them.
+type Pem = (Vec<u8>, Vec<u8>);
 
 /// An empty variable names no file.
 fn given(file: Option<&PathBuf>) -> Option<&PathBuf> {
@@ -139,6 +138,18 @@ fn read(file: &Path, flag: &str) -> Result<Vec<u8>, Failure> {
         .map_err(|error| Failure::usage(format!("cannot read {} ({flag}): {error}", file.display())))
 }
 
+fn authorities(file: &Path) -> Result<Vec<u8>, Failure> {
+    let pem = read(file, "--ca")?;
+    if String::from_utf8_lossy(&pem).contains("BEGIN CERTIFICATE-----") {
+        return Ok(pem);
+    }
+    Err(Failure::usage(format!("there is no certificate in {} (--ca)", file.display())))
+}
+
+fn unsendable(whence: &str) -> Failure {
+    Failure::usage(format!("{whence} has characters that cannot be sent"))
+}
+
 fn unusable(error: &tonic::transport::Error) -> Failure {
     Failure::usage(format!(
         "TLS cannot be set up: {}; check the files of --ca, --cert and --key (without --ca, this system's \
@@ -147,47 +158,10 @@ fn unusable(error: &tonic::transport::Error) -> Failure {
     ))
 }
 
-/// Takes any certificate, if only its owner shows it.
-#[derive(Debug)]
-struct Anyone(WebPkiSupportedAlgorithms);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use tonic::{Request, service::Interceptor as _};
+
     use super::*;
 
     fn of(file: &Path) -> Credentials {

@@ -6,7 +6,9 @@ use std::{error::Error, fmt, io, io::Write as _, process::ExitCode};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use super::{handshake, settings::SettingError};
+use super::settings::SettingError;
+use crate::client::cause::{is_transient, reason};
+use crate::client::handshake;
 
 /// The exit codes, as `--help` shows them.
 pub const EXIT_CODES: &str = "\
@@ -17,7 +19,9 @@ Exit codes:
   3  not found
   4  refused by the server: a bad argument, a failed precondition, no permission, over a quota
   5  the server is out of reach, unavailable or too slow
-  130  stopped by a second Ctrl-C or SIGTERM";
+  130  stopped by a second Ctrl-C or SIGTERM
+
+`run` ends with the exit code of its command.";
 
 /// Why a command failed.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,6 +39,8 @@ enum Kind {
     NotFound,
     Refused,
     Unavailable,
+    /// With the code of a shell.
+    Command(u8),
 }
 
 impl Failure {
@@ -51,6 +57,11 @@ impl Failure {
     /// The server said no.
     pub fn refused(message: impl Into<String>) -> Self {
         Self { kind: Kind::Refused, message: message.into() }
+    }
+
+    /// A command that was to be run was not; `code` is a shell's for that.
+    pub fn command(code: u8, message: impl Into<String>) -> Self {
+        Self { kind: Kind::Command(code), message: message.into() }
     }
 
     /// Anything else.
@@ -121,6 +132,7 @@ impl Failure {
             Kind::NotFound => 3,
             Kind::Refused => 4,
             Kind::Unavailable => 5,
+            Kind::Command(code) => code,
         }
     }
 }
@@ -152,37 +164,6 @@ impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         Self::other(format!("{error:#}"))
     }
-}
-
-/// Whether the same call may fare better later: the server drains, is overloaded or cannot be
-/// reached. A status with a source was made on our side, of a connection that broke.
-pub fn is_transient(status: &Status) -> bool {
-    match status.code() {
-        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted => true,
-        Code::Unknown | Code::Internal => status.source().is_some(),
-        _ => false,
-    }
-}
-
-/// What a status says, with the innermost cause where it has one.
-pub fn reason(status: &Status) -> String {
-    match status.source().map(root_cause) {
-        Some(cause) => cause,
-        None if status.message().is_empty() => status.code().description().to_owned(),
-        None => status.message().to_owned(),
-    }
-}
-
-/// The innermost cause: "Connection refused" rather than "transport error".
-pub fn root_cause(error: &(dyn Error + 'static)) -> String {
-    if let Some(why) = handshake::explain(error) {
-        return why;
-    }
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }
 
 /// The fields a server found fault with, one a line.

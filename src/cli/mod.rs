@@ -1,26 +1,25 @@
 //! The command line: what was typed becomes a command, the command runs, and what came of
 //! it becomes an exit code. One file per command; `settings/` makes a server's `Config`
-//! from flags, variables and a file; `remote.rs` is a client's connection, `keepalive.rs` holds a lease; `failure.rs`
-//! holds the exit codes.
+//! from flags, variables and a file; `remote.rs` is a client's connection; `failure.rs` holds the exit codes.
+
+use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-mod backoff;
 mod backup;
 mod bench;
 mod credentials;
 mod deregister;
 mod failure;
 mod get;
-mod handshake;
 mod healthcheck;
 mod info;
 mod inspect;
-mod keepalive;
 mod key;
 mod ls;
 mod output;
 mod register;
+mod registration;
 mod remote;
 mod serve;
 mod settings;
@@ -68,8 +67,8 @@ struct Filter {
 }
 
 impl Cli {
-    /// Runs the command to its end.
-    pub fn run(self) -> Result<(), Failure> {
+    /// Runs the command to its end; what it ends with.
+    pub fn run(self) -> Result<ExitCode, Failure> {
         match self.command {
             Command::Serve(serve) => serve.run(),
             Command::Register(register) => wait_for(register.run()),
@@ -84,6 +83,7 @@ impl Cli {
             Command::Bench(bench) => bench.run(),
             Command::BenchNull(null) => null.run(),
         }
+        .map(|()| ExitCode::SUCCESS)
     }
 }
 

@@ -4,7 +4,6 @@
 use std::{env, time::Duration};
 
 use clap::Args;
-use http::uri::{Authority, Uri};
 use tokio::time::timeout;
 use tonic::{
     Request, Status,
@@ -12,16 +11,14 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::{
-    credentials::{Credentials, ShowKey},
-    failure::{Failure, root_cause},
-    handshake,
+use super::{Failure, credentials::Credentials};
+use crate::{
+    client::{Client, Service, address, cause::root_cause, handshake},
+    proto::{admin_client::AdminClient, registry_client::RegistryClient},
 };
-use crate::proto::{admin_client::AdminClient, registry_client::RegistryClient};
 
 /// Where a server listens unless told otherwise.
 const DEFAULT_SERVER: &str = "http://127.0.0.1:9000";
-const DEFAULT_PORT: u16 = 9000;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For a call that is no stream.
@@ -40,9 +37,6 @@ pub struct Target {
     #[command(flatten)]
     credentials: Credentials,
 }
-
-/// A connection that shows the key with each call.
-pub type Service = InterceptedService<Channel, ShowKey>;
 
 /// A connected server.
 #[derive(Clone, Debug)]
@@ -63,6 +57,12 @@ impl Target {
     /// What is shown to it.
     pub fn credentials(&self) -> &Credentials {
         &self.credentials
+    }
+
+    /// A client of the server that was named, or of the default one; nothing is connected yet.
+    pub fn client(&self) -> Result<Client, Failure> {
+        let server = server_url(self.named().unwrap_or(DEFAULT_SERVER))?;
+        self.credentials.client(&server)
     }
 
     /// Connects to the server that was named, or to the default one.
@@ -136,61 +136,5 @@ pub fn lease_token() -> Result<String, Failure> {
 
 /// `http://host:port` or `https://host:port` of what was typed: a URL, or `host[:port]`.
 pub fn server_url(typed: &str) -> Result<String, Failure> {
-    let bad = |why: &str| {
-        Failure::usage(format!(
-            "the server {typed:?} {why}; write http://host:port, https://host:port or host:port (--server, LEASEHOLD_SERVER)"
-        ))
-    };
-    let (scheme, rest) = typed.split_once("://").unwrap_or(("", typed));
-    match scheme {
-        "" | "http" | "https" => {}
-        _ => return Err(bad("has a scheme other than http and https")),
-    }
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    let authority: Authority = rest.parse().map_err(|_| bad("has no host, or more than host and port"))?;
-    if rest.contains('@') {
-        return Err(bad("has user info"));
-    }
-    let has_port = rest.len() > authority.host().len();
-    if authority.host().is_empty() || (has_port && authority.port_u16().is_none()) {
-        return Err(bad("has no good host and port"));
-    }
-    // A URL without a port means its scheme's; a bare host, ours.
-    let port = if scheme.is_empty() && !has_port { format!(":{DEFAULT_PORT}") } else { String::new() };
-    let scheme = if scheme.is_empty() { "http" } else { scheme };
-    let url = format!("{scheme}://{authority}{port}");
-    url.parse::<Uri>().map_err(|_| bad("is no URL"))?;
-    Ok(url)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_is_a_url_or_host_and_port() {
-        #[track_caller]
-        fn check(typed: &str, expect: Result<&str, &str>) {
-            match (server_url(typed), expect) {
-                (Ok(url), Ok(expect)) => assert_eq!(url, expect),
-                (Err(failure), Err(expect)) => assert!(failure.to_string().contains(expect), "{failure}"),
-                (got, _) => panic!("{typed}: {got:?}"),
-            }
-        }
-        check("http://127.0.0.1:9000", Ok("http://127.0.0.1:9000"));
-        check("http://registry/", Ok("http://registry"));
-        check("registry:9001", Ok("http://registry:9001"));
-        check("registry", Ok("http://registry:9000"));
-        check("[::1]:9000", Ok("http://[::1]:9000"));
-        check("https://registry:9000/", Ok("https://registry:9000"));
-        check("https://registry", Ok("https://registry"));
-        check("ftp://registry", Err("other than http"));
-        check("http://user@registry", Err("user info"));
-        check("http://registry/v2", Err("more than host and port"));
-        check("registry:x", Err("no good host and port"));
-        check("registry:99999", Err("no good host and port"));
-        check("http://", Err("no host"));
-        check("", Err("no host"));
-        check("two words", Err("no host"));
-    }
+    address(typed).map_err(|error| Failure::usage(format!("{error} (--server, LEASEHOLD_SERVER)")))
 }

@@ -9,11 +9,13 @@ use tonic::Status;
 
 use super::{
     Failure, Filter,
-    backoff::Backoff,
-    failure::{is_transient, reason},
     output::{self, Output},
     remote::{Remote, Target},
     signals, when,
+};
+use crate::client::{
+    backoff::Backoff,
+    cause::{is_transient, reason},
 };
 use crate::proto::{Event, WatchRequest, WatchResponse, watch_response::Type};
 

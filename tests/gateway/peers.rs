@@ -1,13 +1,9 @@
 //! Both sides of a comparison as child processes: the echo example, and the real
 //! gRPC-gateway in front of any gRPC server.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{net::SocketAddr, process::Command};
 
-use crate::support::{SOON, installed, process::Process};
+use crate::support::{SOON, examples::example, installed, process::Process};
 
 /// A server that says where it listens; ended when dropped.
 pub struct Peer {
@@ -39,18 +35,4 @@ impl Peer {
         });
         Self { _process: process, addr }
     }
-}
-
-/// An example that cargo built: it lies beside the folder of the tests.
-fn example(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a test has a path");
-    let profile = test.parent().and_then(Path::parent).expect("target/<profile>/deps");
-    let path = profile.join("examples").join(name);
-    assert!(
-        path.is_file(),
-        "{} is not there: `cargo test` builds it, `cargo test --test gateway` alone does not; run \
-         `cargo build --example {name}` first",
-        path.display()
-    );
-    path
 }

@@ -83,12 +83,33 @@ pub fn request_bytes(
 
 /// Sends one request on a connection of its own and reads the answer.
 pub fn exchange(addr: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-    let bytes = request_bytes(addr, method, path, headers, body);
-    let mut stream = open(addr);
-    // The server may refuse a large body before it has read all of it.
-    let _ = stream.write_all(&bytes);
-    read_answer(&mut BufReader::new(stream), method == "HEAD")
+    exchange_on(open(addr), addr, method, path, headers, body)
         .unwrap_or_else(|error| panic!("no answer to {method} {path}: {error}"))
+}
+
+/// The same of a server that may be away.
+pub fn try_exchange(
+    addr: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> io::Result<Answer> {
+    exchange_on(bounded(TcpStream::connect(addr)?), addr, method, path, headers, body)
+}
+
+/// Sends one request on this connection and reads the answer.
+pub fn exchange_on(
+    mut stream: TcpStream,
+    addr: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> io::Result<Answer> {
+    // The server may refuse a large body before it has read all of it.
+    let _ = stream.write_all(&request_bytes(addr, method, path, headers, body));
+    read_answer(&mut BufReader::new(stream), method == "HEAD")
 }
 
 /// Sends bytes as they are, and returns what comes back until the server closes or
@@ -107,7 +128,10 @@ pub fn send_raw(addr: SocketAddr, bytes: &[u8], quiet: Duration) -> Vec<u8> {
 
 /// Opens a connection whose reads are bounded.
 pub fn open(addr: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(addr).expect("the server accepts");
+    bounded(TcpStream::connect(addr).expect("the server accepts"))
+}
+
+fn bounded(stream: TcpStream) -> TcpStream {
     stream.set_read_timeout(Some(READ_TIMEOUT)).expect("a timeout");
     stream.set_write_timeout(Some(READ_TIMEOUT)).expect("a timeout");
     stream.set_nodelay(true).expect("no delay");

@@ -8,9 +8,11 @@
 #![allow(dead_code, unused_imports)]
 
 pub mod data_dir;
+pub mod examples;
 pub mod grpcio;
 pub mod h2raw;
 pub mod http;
+pub mod link;
 pub mod numbers;
 pub mod peers;
 pub mod process;
@@ -20,7 +22,7 @@ pub mod watch;
 
 use std::{
     ffi::OsStr,
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
     process::{Command, ExitStatus},
     thread,
@@ -326,6 +328,12 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Optio
 /// A future that must be ready within `limit`.
 pub async fn within<T>(what: &str, limit: Duration, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(limit, future).await.unwrap_or_else(|_| panic!("waited {limit:?} for {what}"))
+}
+
+/// An address of the loopback that is free now: for a program that cannot be told to take any port.
+pub fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind(LISTEN).expect("a free port");
+    listener.local_addr().expect("an address")
 }
 
 /// A program that `tests/run` installs and names in the environment.

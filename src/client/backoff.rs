@@ -31,9 +31,14 @@ impl Backoff {
 
     /// The next wait: at least `floor`, which the server asked for, plus a random part.
     pub fn next(&mut self, floor: Duration) -> Duration {
+        self.wait(floor, random_fraction())
+    }
+
+    /// The same, where `fraction`, from 0 up to 1, is the random part of it.
+    pub fn wait(&mut self, floor: Duration, fraction: f64) -> Duration {
         let ceiling = self.ceiling();
         self.failures = self.failures.saturating_add(1);
-        floor.saturating_add(ceiling.mul_f64(random_fraction()))
+        floor.saturating_add(ceiling.mul_f64(fraction))
     }
 
     fn ceiling(&self) -> Duration {
@@ -43,7 +48,7 @@ impl Backoff {
 }
 
 /// From 0 up to 1. Without a source of randomness all clients wait alike: the middle.
-fn random_fraction() -> f64 {
+pub(super) fn random_fraction() -> f64 {
     getrandom::u32().map_or(0.5, |random| f64::from(random) / f64::from(u32::MAX))
 }
 
