@@ -8,18 +8,17 @@ WORKDIR /src
 
 # The dependencies in a layer of their own, built against an empty crate: a change in src/ does not
 # build them again. The empty crate's own artifacts go, for cargo compares times of change, and the
-# real sources may be older than they are. Benchmarks and a test stay empty: Cargo.toml names them.
+# real sources may be older than they are. Benchmarks and tests stay empty: Cargo.toml names some.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir -p src benches tests/engine \
+RUN mkdir -p src benches tests \
     && echo 'fn main() {}' | tee build.rs > src/main.rs \
-    && touch src/lib.rs tests/engine/main.rs \
-        benches/catalog.rs benches/gateway.rs benches/json_register.rs benches/leases.rs \
+    && sed -n -e '/^\[\[bench]]$/{n;s|^name = "\(.*\)"|benches/\1.rs|p}' \
+        -e '/^\[\[test]]$/{n;s|^name = "\(.*\)"|tests/\1.rs|p}' Cargo.toml | xargs touch src/lib.rs \
     && cargo build --release --locked \
     && cargo clean --release --package leasehold
 
-COPY build.rs ./
-COPY proto proto
-COPY src src
+# All that .dockerignore lets through, in one layer.
+COPY . ./
 RUN cargo build --release --locked --bin leasehold
 
 FROM ${RUNTIME_IMAGE}

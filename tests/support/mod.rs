@@ -7,7 +7,10 @@
 // Every test binary uses a part of this.
 #![allow(dead_code, unused_imports)]
 
+pub mod consul;
 pub mod data_dir;
+pub mod docker;
+pub mod etcd;
 pub mod examples;
 pub mod grpcio;
 pub mod h2raw;
