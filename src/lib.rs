@@ -35,6 +35,8 @@ pub mod proto;
 pub mod reload;
 pub mod server;
 pub mod store;
+#[cfg(unix)]
+pub mod supervise;
 pub mod telemetry;
 pub mod tls;
 pub mod transport;

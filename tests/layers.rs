@@ -70,6 +70,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("bench", &["proto"]),
     ("client", &["proto"]),
+    ("supervise", &["client", "proto"]),
     ("cli", &["*"]),
 ];
 

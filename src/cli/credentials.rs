@@ -105,6 +105,12 @@ impl Credentials {
         })
     }
 
+    /// Whether they go together; no file is read.
+    #[cfg(unix)]
+    pub fn check(&self) -> Result<(), Failure> {
+        self.identity_files().map(drop)
+    }
+
     /// A certificate and its key.
     fn identity(&self) -> Result<Option<Pem>, Failure> {
         let files = self.identity_files()?;

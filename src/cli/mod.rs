@@ -21,6 +21,8 @@ mod output;
 mod register;
 mod registration;
 mod remote;
+#[cfg(unix)]
+mod run;
 mod serve;
 mod settings;
 mod signals;
@@ -41,6 +43,8 @@ pub struct Cli {
 enum Command {
     Serve(Box<serve::Serve>),
     Register(Box<register::Register>),
+    #[cfg(unix)]
+    Run(Box<run::Run>),
     Ls(ls::Ls),
     Get(get::Get),
     Watch(watch::Watch),
@@ -70,6 +74,8 @@ impl Cli {
     /// Runs the command to its end; what it ends with.
     pub fn run(self) -> Result<ExitCode, Failure> {
         match self.command {
+            #[cfg(unix)]
+            Command::Run(run) => return run.run(),
             Command::Serve(serve) => serve.run(),
             Command::Register(register) => wait_for(register.run()),
             Command::Ls(ls) => wait_for(ls.run()),

@@ -59,6 +59,13 @@ impl Target {
         &self.credentials
     }
 
+    /// Whether it makes sense as it was typed; nothing is read, and nobody is asked.
+    #[cfg(unix)]
+    pub fn check(&self) -> Result<(), Failure> {
+        server_url(self.named().unwrap_or(DEFAULT_SERVER))?;
+        self.credentials.check()
+    }
+
     /// A client of the server that was named, or of the default one; nothing is connected yet.
     pub fn client(&self) -> Result<Client, Failure> {
         let server = server_url(self.named().unwrap_or(DEFAULT_SERVER))?;
