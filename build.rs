@@ -1,6 +1,6 @@
 //! Compiles `proto/` with protox, so that no protoc is needed: leasehold's own contract into
 //! the Rust types of [`leasehold::proto`] and the descriptor set that reflection and the JSON
-//! paths read; what the benchmark says to etcd; and the echo service for the example that serves it, which is no part of the
+//! paths read; what the registrar and the benchmark say to etcd; and the echo service for the example that serves it, which is no part of the
 //! library.
 
 use std::{

@@ -32,6 +32,7 @@ pub mod limits;
 pub mod metrics;
 pub mod name_registry;
 pub mod proto;
+pub mod registrar;
 pub mod reload;
 pub mod server;
 pub mod store;

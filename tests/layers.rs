@@ -71,6 +71,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("bench", &["proto"]),
     ("client", &["proto"]),
     ("supervise", &["client", "proto"]),
+    ("registrar", &["client", "proto"]),
     ("cli", &["*"]),
 ];
 

@@ -19,6 +19,7 @@ mod key;
 mod ls;
 mod output;
 mod register;
+mod registrar;
 mod registration;
 mod remote;
 #[cfg(unix)]
@@ -43,6 +44,7 @@ pub struct Cli {
 enum Command {
     Serve(Box<serve::Serve>),
     Register(Box<register::Register>),
+    Registrar(registrar::Registrar),
     #[cfg(unix)]
     Run(Box<run::Run>),
     Ls(ls::Ls),
@@ -78,6 +80,7 @@ impl Cli {
             Command::Run(run) => return run.run(),
             Command::Serve(serve) => serve.run(),
             Command::Register(register) => wait_for(register.run()),
+            Command::Registrar(registrar) => wait_for(registrar.run()),
             Command::Ls(ls) => wait_for(ls.run()),
             Command::Get(get) => wait_for(get.run()),
             Command::Watch(watch) => wait_for(watch.run()),

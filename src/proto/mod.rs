@@ -7,6 +7,12 @@ pub mod codec;
 pub mod plain;
 pub mod wire;
 
+/// What we say to etcd: `proto/etcd/rpc.proto`.
+pub mod etcd {
+    #![allow(missing_docs, unused_qualifications, clippy::all, clippy::pedantic)]
+    tonic::include_proto!("etcdserverpb");
+}
+
 mod generated {
     #![allow(missing_docs, unused_qualifications, clippy::all, clippy::pedantic)]
     tonic::include_proto!("leasehold.v1");

@@ -3,10 +3,12 @@
 //! Lines go through a bounded queue to a thread of its own: when whoever reads stderr
 //! stalls, lines are dropped and the registry goes on. Traces go to a collector (`traces.rs`).
 
+mod plain;
 mod refusals;
 mod traceparent;
 mod traces;
 
+pub use plain::{PlainError, init_plain};
 pub use refusals::untold;
 pub use traceparent::TraceParent;
 pub use traces::{Span, Traces, TracesError};

@@ -11,9 +11,6 @@ use prost::{
 use tokio::time::{Instant, sleep};
 use tonic::transport::Channel;
 
-use super::proto::{
-    LeaseGrantRequest, LeaseKeepAliveRequest, PutRequest, kv_client::KvClient, lease_client::LeaseClient,
-};
 use crate::bench::{
     Bench, Result, Subject,
     load::{
@@ -24,6 +21,9 @@ use crate::bench::{
     },
     process::{self, Server},
     subject::{Load, Served},
+};
+use crate::proto::etcd::{
+    LeaseGrantRequest, LeaseKeepAliveRequest, PutRequest, kv_client::KvClient, lease_client::LeaseClient,
 };
 
 /// It elects a leader first, of one.

@@ -18,14 +18,15 @@ use crate::{
             record::Template,
             watch::{Call, Watchers},
         },
-        peers::{
-            etcd::{self, Disk},
-            proto::{self as etcd_proto, PutRequest, WatchCreateRequest, kv_client::KvClient},
-        },
+        peers::etcd::{self, Disk},
         process::Server,
         subject::{Keeps, Load, Served},
     },
-    proto::{BatchRegisterRequest, RegisterRequest, WatchRequest, registry_client::RegistryClient},
+    proto::{
+        BatchRegisterRequest, RegisterRequest, WatchRequest,
+        etcd::{self as etcd_proto, PutRequest, WatchCreateRequest, kv_client::KvClient},
+        registry_client::RegistryClient,
+    },
 };
 
 /// How many watchers share a connection, as long as there are several connections.

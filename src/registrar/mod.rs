@@ -1,0 +1,16 @@
+//! The Docker registrar: what runs on a Docker engine, kept in a registry.
+//!
+//! Facts (what the engine says, [`facts`]) → documents and a plan (pure, [`document`], [`plan`]) → calls
+//! of a backend ([`backend`]). [`Settings`] says how; [`agent`] runs it.
+
+pub mod agent;
+pub mod backend;
+pub mod docker;
+pub mod document;
+pub mod facts;
+pub mod known;
+pub mod plan;
+pub mod settings;
+pub mod statsd;
+
+pub use settings::Settings;
