@@ -1,7 +1,8 @@
 //! The Docker registrar: what runs on a Docker engine, kept in a registry.
 //!
-//! Facts (what the engine says, [`facts`]) → documents and a plan (pure, [`document`], [`plan`]) → calls
-//! of a backend ([`backend`]). [`Settings`] says how; [`agent`] runs it.
+//! Facts (what the engine says, [`facts`]) → documents (pure, [`document`]) → calls of a backend
+//! ([`backend`]), which knows best what it has already; [`plan`] is that comparison where entries are the
+//! documents themselves. [`Settings`] says how; [`agent`] runs it.
 
 pub mod agent;
 pub mod backend;

@@ -14,8 +14,8 @@ use std::{
 use tonic_health::ServingStatus;
 
 use super::{
-    rig::{free_address, instances, listed, noted, run_child, unlisted},
-    support::{SOON, Server, wait_for, within},
+    rig::{instances, listed, noted, run_child, unlisted},
+    support::{SOON, Server, free_address, wait_for, within},
     tls::{Authority, LOOPBACK},
 };
 

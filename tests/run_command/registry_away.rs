@@ -3,8 +3,11 @@
 use std::{fs, process::Command};
 
 use super::{
-    rig::{command_line, free_address, hear, listed, noted, run_child, state_of, unlisted},
-    support::{BINARY, SOON, START, Serve, Server, data_dir::DataDir, process::Process, secret, wait_for},
+    rig::{command_line, hear, listed, noted, run_child, state_of, unlisted},
+    support::{
+        BINARY, SOON, START, Serve, Server, data_dir::DataDir, free_address, process::Process, secret,
+        wait_for,
+    },
 };
 
 #[test]

@@ -1,7 +1,7 @@
 //! `leasehold run` as a process of the test, and what the registry says of it. Its commands end with their stdin, so
 //! that none outlives its test.
 
-use std::{net::SocketAddr, path::PathBuf, process::Command};
+use std::{path::PathBuf, process::Command};
 
 use serde_json::Value;
 
@@ -107,9 +107,4 @@ pub fn state_of(id: u32) -> Option<char> {
 pub fn signal(name: &str, id: u32) {
     let sent = Command::new("sh").args(["-c", "kill -s \"$1\" \"$2\"", "sh", name, &id.to_string()]).status();
     assert!(sent.unwrap().success(), "SIG{name} to {id}");
-}
-
-/// An address that is free at the moment.
-pub fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
